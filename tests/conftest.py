@@ -1,0 +1,74 @@
+"""Reviews that are made up for the tests, and what the first tasks make of them."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# TensorFlow reads it when it is first imported; its start-up notes would bury a failure.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+_GOOD = "delightful superb moving witty radiant masterful charming gripping".split()
+_BAD = "tedious dreadful clumsy lifeless shallow grating muddled insipid".split()
+_NEUTRAL = "the film plot a and scene actor of director camera is was with music an it".split()
+_NAMES = "anna bruno carla dmitri elena farid greta hugo ines jonas".split()
+
+
+def _review(draw: random.Random, positive: bool, noise: float) -> str:
+    """A made-up review: neutral words, and some that tell its label, or not, with chance `noise`."""
+    mine, other = (_GOOD, _BAD) if positive else (_BAD, _GOOD)
+    words = draw.choices(_NEUTRAL + _NAMES, k=draw.randint(8, 60))
+    for _ in range(draw.randint(1, 4)):
+        words.insert(draw.randrange(len(words)), draw.choice(other if draw.random() < noise else mine))
+    return " ".join(words).capitalize() + draw.choice([".", "!", "?!", " <br /><br />", ""])
+
+
+@pytest.fixture(scope="session")
+def write_reviews() -> Callable[..., Path]:
+    """`write_reviews(folder, per_class, noise=0.1, unlabelled=0, seed=0)`: a folder in aclImdb's
+    layout with so many made-up reviews in each class of each split."""
+
+    def write(
+        folder: Path, per_class: int, noise: float = 0.1, unlabelled: int = 0, seed: int = 0
+    ) -> Path:
+        draw = random.Random(seed)
+        for split in ("train", "test"):
+            for name in ("neg", "pos", "unsup")[: 3 if split == "train" and unlabelled else 2]:
+                (folder / split / name).mkdir(parents=True)
+                for i in range(unlabelled if name == "unsup" else per_class):
+                    text = _review(draw, draw.random() < 0.5 if name == "unsup" else name == "pos", noise)
+                    (folder / split / name / f"{i}_{5}.txt").write_text(f"{text} {split}{name}{i}")
+        return folder
+
+    return write
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What ingest and preprocess made of made-up reviews."""
+
+    reviews: Path
+    examples: Path
+    vocabulary: Path
+    statistics: Path
+
+
+@pytest.fixture(scope="session")
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, write_reviews: Callable[..., Path]
+) -> Prepared:
+    """400 labelled reviews a split and 50 unlabelled, encoded with a vocabulary of 60 tokens."""
+    from components.ingest.ingest import ingest
+    from components.preprocess.preprocess import preprocess
+    from components.shared.config import IngestConfig, PreprocessConfig
+
+    root = tmp_path_factory.mktemp("prepared")
+    source = write_reviews(root / "source", per_class=200, unlabelled=50)
+    made = Prepared(*(root / name for name in ("reviews", "examples", "vocabulary", "statistics")))
+    ingest(str(source), IngestConfig(), made.reviews)
+    config = PreprocessConfig(vocabulary_size=60, max_length=32)
+    preprocess(made.reviews, config, made.examples, made.vocabulary, made.statistics)
+    return made
