@@ -1,0 +1,62 @@
+"""Statistics of a split, added up batch by batch in any order."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+@dataclass(slots=True)
+class SplitStatistics:
+    """Sums over the reviews of a split."""
+
+    labels: Counter[int] = field(default_factory=Counter)
+    """Reviews by label."""
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Reviews by number of tokens, before the cut to `max_length`."""
+    kept_tokens: int = 0
+    """Tokens after the cut."""
+    unknown_tokens: int = 0
+    """Those of them that the vocabulary lacks."""
+    empty: int = 0
+    """Reviews without any token."""
+    duplicates: int = 0
+    """Reviews whose text stands in the split already."""
+
+    def add(self, other: "SplitStatistics") -> "SplitStatistics":
+        """Adds the sums of `other` to this one, and returns it."""
+        self.labels.update(other.labels)
+        self.lengths.update(other.lengths)
+        self.kept_tokens += other.kept_tokens
+        self.unknown_tokens += other.unknown_tokens
+        self.empty += other.empty
+        self.duplicates += other.duplicates
+        return self
+
+    def summary(self) -> dict[str, Any]:
+        """The statistics as JSON values."""
+        rows = self.labels.total()
+        return {
+            "rows": rows,
+            "labels": {str(label): self.labels[label] for label in sorted(self.labels)},
+            "positive_share": self._share(self.labels[1], self.labels[0] + self.labels[1]),
+            "length_quantiles": self._length_quantiles(),
+            "mean_length": self._share(sum(n * c for n, c in self.lengths.items()), rows),
+            "out_of_vocabulary_rate": self._share(self.unknown_tokens, self.kept_tokens),
+            "empty_reviews": self.empty,
+            "duplicate_reviews": self.duplicates,
+        }
+
+    def _length_quantiles(self) -> dict[str, int]:
+        lengths = np.array(sorted(self.lengths))
+        ends = np.cumsum([self.lengths[length] for length in lengths.tolist()])
+        ranks = [quantile * (ends[-1] - 1) for quantile in _QUANTILES]
+        places = np.searchsorted(ends, ranks, side="right")
+        return {f"{q:g}": int(lengths[p]) for q, p in zip(_QUANTILES, places, strict=True)}
+
+    @staticmethod
+    def _share(part: float, whole: int) -> float | None:
+        return round(part / whole, 6) if whole else None
