@@ -1,0 +1,259 @@
+"""The sentiment model, as Keras keeps it: train fits it, export puts it behind a signature."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.shared.recurrence import CELLS, CellName, Direction, recur
+from components.shared.tokenizer import PAD_ID, UNK_ID
+
+Pooling = Literal["last", "max", "mean", "max_mean"]
+
+# Below any output of a cell, which lies within -1 and 1, and any embedding.
+_LOWEST = -1e4
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Dropout's random numbers: a pure function of a seed and of a row's place in the batch.
+
+    Replicas that share a batch draw the numbers of all its rows and keep those of their own, so
+    that training is the same however many replicas there are.
+    """
+
+    seed: tf.Tensor
+    """int32 `[2]`, another for each step."""
+    first_row: tf.Tensor
+    """int32 scalar: the place in the global batch of the first row here."""
+    rows: int
+    """Rows here."""
+    global_rows: int
+    """Rows of the global batch."""
+
+    def uniform(self, salt: int, width: int) -> tf.Tensor:
+        """float32 `[rows, width]`, uniform from 0 to 1; `salt` tells uses apart."""
+        seed = tf.random.experimental.stateless_fold_in(self.seed, salt)
+        values = tf.random.stateless_uniform([self.global_rows, width], seed)
+        return tf.slice(values, [self.first_row, 0], [self.rows, width])
+
+    def drop(self, x: tf.Tensor, rate: float, salt: int) -> tf.Tensor:
+        """Drops features of `x` `[..., rows, width]`, the same ones at all leading places."""
+        if rate == 0:
+            return x
+        return tf.where(self.uniform(salt, x.shape[-1]) >= rate, x / (1.0 - rate), 0.0)
+
+
+@keras.saving.register_keras_serializable("imdb_pipeline")
+class SentimentRNN(keras.Model):
+    """Embeddings of tokens and of pairs of tokens, a recurrence over them, pooling, a logit.
+
+    Called with int32 token ids `[batch, time]`, padded with 0, it gives float32 logits `[batch]`.
+    Each row needs at least one token.
+
+    Training goes through its parts, `indices`, rows of `tables` and `logits`, so that the gradient
+    of a table is that of the rows in use.
+
+    Args:
+        vocabulary_size: rows of the token table.
+        cell: the recurrent cell.
+        bidirectional: whether a second recurrence reads backwards.
+        embedding_size: width of the token table.
+        hidden_size: units of the recurrence in each direction.
+        pooling: how the outputs over time become one vector.
+        masked: whether padding, then on the right, is masked.
+        bigram_vocabulary_size: how many pairs of tokens have an embedding.
+        bigram_embedding_size: width of the pair table.
+        skip_connection: whether the embeddings, pooled, reach the output beside the recurrence.
+        dropout_rate: in training, of embedding channels and of pooled features.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        cell: CellName,
+        bidirectional: bool,
+        embedding_size: int,
+        hidden_size: int,
+        pooling: Pooling,
+        masked: bool,
+        bigram_vocabulary_size: int,
+        bigram_embedding_size: int,
+        skip_connection: bool,
+        dropout_rate: float,
+        seed: int,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(**keywords)
+        self.config = {
+            "vocabulary_size": vocabulary_size,
+            "cell": cell,
+            "bidirectional": bidirectional,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
+            "pooling": pooling,
+            "masked": masked,
+            "bigram_vocabulary_size": bigram_vocabulary_size,
+            "bigram_embedding_size": bigram_embedding_size,
+            "skip_connection": skip_connection,
+            "dropout_rate": dropout_rate,
+            "seed": seed,
+        }
+        seeds = iter(range(seed, seed + 1_000))
+        self.tables = {"token": self._table("token", vocabulary_size, embedding_size, seeds)}
+        width = embedding_size
+        if bigram_vocabulary_size:
+            rows = bigram_vocabulary_size
+            self.bigram_keys = self.add_weight(
+                name="bigram_keys", shape=(rows,), dtype="int64", trainable=False
+            )
+            self.tables["bigram"] = self._table("bigram", rows + 1, bigram_embedding_size, seeds)
+            width += bigram_embedding_size
+        names = ("forward", "backward") if bidirectional else ("forward",)
+        self._recurrences = [self._recurrence(name, width, seeds) for name in names]
+        features = hidden_size * len(names) * (2 if pooling == "max_mean" else 1)
+        features += 2 * width if skip_connection else 0
+        self._output_kernel = self.add_weight(
+            name="output_kernel",
+            shape=(features, 1),
+            initializer=keras.initializers.GlorotUniform(next(seeds)),
+        )
+        self._output_bias = self.add_weight(name="output_bias", shape=(1,), initializer="zeros")
+        self.built = True
+
+    def _table(self, name: str, rows: int, width: int, seeds: Iterator[int]) -> keras.Variable:
+        initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds))
+        return self.add_weight(name=f"{name}_table", shape=(rows, width), initializer=initializer)
+
+    def _recurrence(
+        self, name: str, inputs: int, seeds: Iterator[int]
+    ) -> tuple[keras.Variable, keras.Variable, keras.Variable]:
+        """The kernel, recurrent kernel and biases of a direction, initialised as Keras does."""
+        hidden, cell = self.config["hidden_size"], self.config["cell"]
+        width = CELLS[cell].gates * hidden
+        kernel = self.add_weight(
+            name=f"{name}_kernel",
+            shape=(inputs, width),
+            initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+        )
+        recurrent_kernel = self.add_weight(
+            name=f"{name}_recurrent_kernel",
+            shape=(hidden, width),
+            initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+        )
+        # A GRU has a bias within the product with the reset gate too.
+        biases = np.zeros((2 if cell == "gru" else 1, width), np.float32)
+        if cell == "lstm":
+            # A forget gate that is open at first lets gradients through.
+            biases[0, hidden : 2 * hidden] = 1.0
+        bias = self.add_weight(
+            name=f"{name}_bias",
+            shape=biases.shape,
+            initializer=lambda shape, dtype=None: tf.constant(biases, dtype, shape),
+        )
+        return kernel, recurrent_kernel, bias
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {**super().get_config(), **self.config}
+
+    def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Float32 logits `[batch]` of int32 token ids `[batch, time]`, without dropout."""
+        del training  # fit isn't used: training has a loop of its own
+        return self.logits(self.embed(token_ids), tf.transpose(tf.not_equal(token_ids, PAD_ID)))
+
+    def embed(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The embeddings from each table, float32 `[time, batch, width]`."""
+        indices = self.indices(token_ids)
+        return {name: tf.gather(self.tables[name], index) for name, index in indices.items()}
+
+    def indices(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The rows of each table that token ids `[batch, time]` use, int32 `[time, batch]`."""
+        result = {"token": tf.transpose(token_ids)}
+        if "bigram" in self.tables:
+            result["bigram"] = tf.transpose(self._bigram_indices(token_ids))
+        return result
+
+    def _bigram_indices(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """1 + the place of (token, next token) among the sorted keys; 0 for any other pair."""
+        first = tf.cast(token_ids, tf.int64)
+        second = tf.pad(first[:, 1:], [[0, 0], [0, 1]])
+        pairs = tf.reshape(first * self.config["vocabulary_size"] + second, [-1])
+        keys = tf.convert_to_tensor(self.bigram_keys)
+        places = tf.minimum(tf.searchsorted(keys, pairs), self.config["bigram_vocabulary_size"] - 1)
+        known = tf.equal(tf.gather(keys, places), pairs)
+        known &= tf.reshape((first > UNK_ID) & (second > UNK_ID), [-1])
+        return tf.reshape(tf.where(known, places + 1, 0), tf.shape(token_ids))
+
+    def logits(
+        self, rows: dict[str, tf.Tensor], mask: tf.Tensor, noise: Noise | None = None
+    ) -> tf.Tensor:
+        """The logits of the probability that a review is positive.
+
+        Args:
+            rows: the embeddings from each table, float32 `[time, batch, width]`.
+            mask: bool `[time, batch]`, true for tokens.
+            noise: draws dropout in training, with static shapes; None for inference.
+
+        Returns:
+            float32 `[batch]`.
+        """
+        rate = self.config["dropout_rate"]
+        if not self.config["masked"]:
+            mask = tf.ones_like(mask)
+        mask = mask[..., tf.newaxis]
+        embedded = tf.concat(list(rows.values()), axis=-1)
+        if noise is not None:
+            embedded = noise.drop(embedded, rate, salt=0)
+        pooled = [
+            pool(outputs, read_mask, self.config["pooling"])
+            for outputs, read_mask in self._recur(embedded, mask, training=noise is not None)
+        ]
+        if self.config["skip_connection"]:
+            pooled.append(pool(embedded, mask, "max_mean"))
+        features = tf.concat(pooled, axis=-1)
+        if noise is not None:
+            features = noise.drop(features, rate, salt=1)
+        return tf.squeeze(tf.matmul(features, self._output_kernel) + self._output_bias, axis=-1)
+
+    def _recur(
+        self, embedded: tf.Tensor, mask: tf.Tensor, training: bool
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """The outputs of each direction and their mask, in its order of reading."""
+        directions = []
+        for kernel, recurrent_kernel, bias in self._recurrences:
+            backward = bool(directions)
+            inputs = tf.tensordot(embedded, kernel, 1) + bias[0]
+            directions.append(
+                Direction(
+                    inputs=tf.reverse(inputs, [0]) if backward else inputs,
+                    mask=tf.reverse(mask, [0]) if backward else mask,
+                    kernel=tf.convert_to_tensor(recurrent_kernel),
+                    bias=bias[1] if bias.shape[0] == 2 else tf.zeros(bias.shape[1:]),
+                )
+            )
+        outputs = recur(CELLS[self.config["cell"]], directions, training)
+        return [(o, direction.mask) for o, direction in zip(outputs, directions, strict=True)]
+
+
+def pool(outputs: tf.Tensor, mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Pools `[time, batch, width]` over the steps where mask `[time, batch, 1]` is true.
+
+    Returns:
+        `[batch, width]`, for "max_mean" `[batch, 2 * width]`. "last" takes the final step, to which
+        a masked recurrence carries its state.
+    """
+    if pooling == "last":
+        return outputs[-1]
+    parts = []
+    if "max" in pooling:
+        parts.append(tf.reduce_max(tf.where(mask, outputs, _LOWEST), axis=0))
+    if "mean" in pooling:
+        count = tf.reduce_sum(tf.cast(mask, outputs.dtype), axis=0)
+        parts.append(tf.reduce_sum(tf.where(mask, outputs, 0.0), axis=0) / count)
+    return tf.concat(parts, axis=-1)

@@ -1,0 +1,99 @@
+"""The order in which training sees its examples: a pure function of seed and epoch.
+
+Examples of like length share a batch, padded to the length of their bucket, so that there are few
+shapes (each is compiled once) and little padding. As the plan of an epoch follows from its number
+alone, an interrupted epoch can go on at any step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.shared.errors import InputError
+from components.shared.features import Examples
+from components.shared.tokenizer import PAD_ID
+
+BUCKETS = 4
+_ROUND_TO = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples, padded to one length."""
+
+    token_ids: np.ndarray
+    """int32 `[batch, time]`."""
+    labels: np.ndarray
+    """float32 `[batch]`."""
+    weights: np.ndarray
+    """float32 `[batch]`: 0 for a row that only fills the batch, else 1."""
+
+
+def bucket_lengths(lengths: np.ndarray, max_length: int) -> list[int]:
+    """The lengths to which batches are padded: quantiles of `lengths`, the last the greatest.
+
+    Args:
+        lengths: int `[rows]`, tokens in each example.
+        max_length: what no length is above.
+    """
+    quantiles = np.quantile(lengths, np.arange(1, BUCKETS + 1) / BUCKETS, method="higher")
+    rounded = np.ceil(quantiles / _ROUND_TO).astype(int) * _ROUND_TO
+    return sorted({min(int(length), max_length) for length in rounded})
+
+
+def epoch_plan(
+    lengths: np.ndarray, buckets: list[int], batch_size: int, seed: int, epoch: int
+) -> list[tuple[int, np.ndarray]]:
+    """The batches of an epoch, each the length of its bucket and the rows in it.
+
+    Every batch is full. What does not fill a batch of its own bucket goes into the next longer
+    one's; fewer than `batch_size` rows are left out in the end, others in each epoch.
+
+    Raises:
+        InputError: there are fewer rows than one batch takes.
+    """
+    if len(lengths) < batch_size:
+        raise InputError(
+            f"per_replica_batch_size: a batch takes {batch_size:,} examples over all replicas, and "
+            f"train has {len(lengths):,}; set it lower or bring more reviews"
+        )
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    bucket_of = np.searchsorted(buckets, lengths[order])
+    plan: list[tuple[int, np.ndarray]] = []
+    left = np.zeros(0, order.dtype)
+    for bucket, length in enumerate(buckets):
+        rows = np.concatenate([left, order[bucket_of == bucket]])
+        full = len(rows) // batch_size * batch_size
+        plan += [(length, batch) for batch in rows[:full].reshape(-1, batch_size)]
+        left = rows[full:]
+    return [plan[i] for i in random.permutation(len(plan))]
+
+
+def evaluation_batches(
+    examples: Examples, buckets: list[int], batch_size: int, pad_left: bool
+) -> Iterator[Batch]:
+    """Every example once, in full batches; rows of weight 0 fill up the last of each bucket."""
+    bucket_of = np.searchsorted(buckets, examples.lengths)
+    for bucket, length in enumerate(buckets):
+        rows = np.flatnonzero(bucket_of == bucket)
+        for start in range(0, len(rows), batch_size):
+            chunk = rows[start : start + batch_size]
+            weights = np.arange(batch_size) < len(chunk)
+            batch = pad(examples, np.resize(chunk, batch_size), length, pad_left)
+            yield Batch(batch.token_ids, batch.labels, weights.astype(np.float32))
+
+
+def pad(examples: Examples, rows: np.ndarray, length: int, pad_left: bool) -> Batch:
+    """The given rows, padded to `length` tokens with `<pad>`."""
+    starts = examples.offsets[rows][:, None]
+    lengths = examples.lengths[rows][:, None]
+    places = np.arange(length)[None, :] - (length - lengths if pad_left else 0)
+    valid = (places >= 0) & (places < lengths)
+    token_ids = examples.token_ids[np.where(valid, starts + places, 0)]
+    return Batch(
+        np.where(valid, token_ids, PAD_ID).astype(np.int32),
+        examples.labels[rows].astype(np.float32),
+        np.ones(len(rows), np.float32),
+    )

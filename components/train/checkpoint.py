@@ -1,0 +1,69 @@
+"""Checkpoints of training: one file that appears whole, and gives back every bit."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+CHECKPOINT_FILE = "checkpoint.npz"
+_PROGRESS = "progress"
+
+
+def save_checkpoint(
+    directory: Path,
+    state: list[tf.Variable],
+    best: list[np.ndarray],
+    progress: dict[str, Any],
+) -> None:
+    """Replaces the checkpoint in `directory`.
+
+    Args:
+        directory: where it goes; made if need be.
+        state: the variables of the trainer.
+        best: the weights of the best epoch so far; empty before the first has ended.
+        progress: where training stands, as JSON values.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / CHECKPOINT_FILE
+    staging = path.with_name(f".{path.name}.partial")
+    arrays = {f"state_{i}": variable.numpy() for i, variable in enumerate(state)}
+    arrays.update({f"best_{i}": array for i, array in enumerate(best)})
+    arrays[_PROGRESS] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+    try:
+        with staging.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    directory: Path, state: list[tf.Variable], identity: dict[str, Any]
+) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """Puts the checkpoint's values into `state`.
+
+    Args:
+        directory: where `save_checkpoint` put it.
+        state: the variables of the trainer.
+        identity: what the checkpoint's `progress["identity"]` must be; another training's
+            checkpoint is not this one's.
+
+    Returns:
+        The best weights and the progress; None where there is no checkpoint of this training.
+    """
+    path = directory / CHECKPOINT_FILE
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        progress = json.loads(arrays[_PROGRESS].tobytes())
+        if progress["identity"] != identity:
+            return None
+        for i, variable in enumerate(state):
+            variable.assign(arrays[f"state_{i}"])
+        best = [arrays[f"best_{i}"] for i in range(sum(n.startswith("best_") for n in arrays))]
+    return best, progress

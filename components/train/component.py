@@ -1,0 +1,52 @@
+"""The KFP component of train."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.shared.image import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def train(
+    examples: Input[Dataset],
+    vocabulary: Input[Artifact],
+    config: dict,
+    checkpoint_dir: str,
+    model: Output[Model],
+    model_run: Output[Artifact],
+    metrics: Output[Metrics],
+) -> None:
+    """Train the RNN under MirroredStrategy, over all GPUs or on the CPU.
+
+    Args:
+        examples: TFRecords of token ids by split.
+        vocabulary: The vocabulary that they were encoded with.
+        config: A TrainConfig as JSON.
+        checkpoint_dir: Keeps checkpoints, so that a retry goes on where training was cut off;
+            empty for none.
+        model: The Keras model of the best epoch.
+        model_run: TensorBoard logs and the history by epoch.
+        metrics: Figures of the best epoch.
+    """
+    from components.shared import events
+    from components.shared.config import TrainConfig
+    from components.shared.errors import task_boundary
+    from components.train.train import train
+
+    with task_boundary():
+        history = train(
+            examples.path,
+            vocabulary.path,
+            TrainConfig.from_mapping(config),
+            model.path,
+            model_run.path,
+            checkpoint_dir or None,
+        )
+        best = history["epochs"][history["best_epoch"] - 1]
+        for name, value in best.items():
+            metrics.log_metric(name, value)
+        model.metadata.update(framework="keras", best_epoch=history["best_epoch"])
+        events.figure(
+            f"validation accuracy {best['validation_accuracy']:.4f} "
+            f"at epoch {history['best_epoch']} of {len(history['epochs'])}"
+        )

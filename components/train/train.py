@@ -1,0 +1,103 @@
+"""Train: from encoded examples to the Keras model of the best epoch."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.shared.artifacts import atomic_directory
+from components.shared.config import TrainConfig
+from components.shared.errors import InputError
+from components.shared.features import Features, read_examples, read_vocabulary
+from components.shared.model import SentimentRNN
+from components.shared.model_files import save_model
+from components.train.bigrams import commonest_bigrams
+from components.train.fit import Fit
+from components.train.history import write_history
+from components.train.trainer import Trainer
+
+def train(
+    examples: str | Path,
+    vocabulary: str | Path,
+    config: TrainConfig,
+    model: str | Path,
+    model_run: str | Path,
+    checkpoint_dir: str | Path | None,
+) -> dict[str, Any]:
+    """Trains under MirroredStrategy over all GPUs, or on the CPU where there is none.
+
+    Cut off and called again with the same `checkpoint_dir`, it reaches the very weights that it
+    would have reached in one go.
+
+    Args:
+        examples: the folder of encoded examples; the splits `train` and `validation` are read.
+        vocabulary: the folder of the vocabulary that they were encoded with.
+        config: the model and how to train it.
+        model: the folder to make with the Keras model of the best epoch.
+        model_run: the folder to make with TensorBoard logs, `history.json` and a picture.
+        checkpoint_dir: where checkpoints are kept while training; None for no checkpoints.
+
+    Returns:
+        `epochs`, for each the `loss`, `accuracy`, `validation_loss` and `validation_accuracy`;
+        `best_epoch`, from 1; `step_losses`, the loss of each step.
+
+    Raises:
+        InputError: examples or vocabulary are missing, damaged or don't match, or are too few.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(config.seed)
+    features = Features.load(examples)
+    read_vocabulary(vocabulary, features)
+    train_examples = read_examples(examples, "train")
+    validation_examples = read_examples(examples, "validation")
+    if len(validation_examples) == 0:
+        raise InputError(f"{examples}: the validation split is empty; bring more reviews")
+    strategy = make_strategy()
+    keys = commonest_bigrams(
+        train_examples, features.vocabulary_size, config.bigram_vocabulary_size
+    )
+    with strategy.scope():
+        network = build_model(config, features.vocabulary_size, keys)
+    trainer = Trainer(network, config, strategy)
+    identity = {"train": config.to_mapping(), "features": asdict(features)}
+    fit = Fit(trainer, config, train_examples, validation_examples, features.max_length)
+    history = fit.run(identity, Path(checkpoint_dir) if checkpoint_dir else None)
+    with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
+        write_history(history, run_dir)
+        save_model(network, features, config.to_mapping(), model_dir)
+    return history
+
+
+def make_strategy() -> tf.distribute.MirroredStrategy:
+    """A MirroredStrategy over all GPUs, else over all logical CPUs."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if gpus:
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    # The default between CPUs, a collective all-reduce, mixes up gradients of several shapes.
+    return tf.distribute.MirroredStrategy(
+        [cpu.name for cpu in tf.config.list_logical_devices("CPU")],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+
+
+def build_model(config: TrainConfig, vocabulary_size: int, bigram_keys: np.ndarray) -> SentimentRNN:
+    """The model of a configuration, with its initial weights."""
+    network = SentimentRNN(
+        vocabulary_size=vocabulary_size,
+        cell=config.cell,
+        bidirectional=config.bidirectional,
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+        pooling=config.pooling,
+        masked=config.padding == "right",
+        bigram_vocabulary_size=len(bigram_keys),
+        bigram_embedding_size=config.bigram_embedding_size,
+        skip_connection=config.skip_connection,
+        dropout_rate=config.dropout_rate,
+        seed=config.seed,
+    )
+    if len(bigram_keys):
+        network.bigram_keys.assign(bigram_keys)
+    return network

@@ -1,0 +1,161 @@
+"""One step of training and the measuring of a split, under a distribution strategy."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.shared.config import TrainConfig
+from components.shared.model import Noise, SentimentRNN
+from components.shared.tokenizer import PAD_ID, UNK_ID
+from components.train.batches import Batch
+from components.train.optimizer import Adam
+
+_WORD_DROPOUT_SALT = 2
+
+
+class Trainer:
+    """Trains a model over all replicas of a strategy.
+
+    A global batch is cut into equal parts, one a replica. Dropout's numbers belong to the rows of
+    the global batch, and losses are sums over it: the number of replicas changes nothing but the
+    order of float32 additions.
+
+    Args:
+        model: made under the strategy's scope.
+        config: the training configuration.
+        strategy: the strategy.
+        compiled: whether XLA compiles the forward and backward passes.
+    """
+
+    def __init__(
+        self,
+        model: SentimentRNN,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        compiled: bool = True,
+    ) -> None:
+        self.model = model
+        self._config = config
+        self._strategy = strategy
+        self._tables = {name: table.value for name, table in model.tables.items()}
+        tables = {id(table) for table in self._tables.values()}
+        variables = [v.value for v in model.trainable_variables]
+        self._dense = [v for v in variables if id(v) not in tables]
+        with strategy.scope():
+            self.optimizer = Adam(self.weights, config.clip_norm)
+        self._gradients = tf.function(
+            self._replica_gradients, jit_compile=compiled, autograph=False
+        )
+        self._logits = tf.function(model.logits, jit_compile=compiled, autograph=False)
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas share a batch."""
+        return self._strategy.num_replicas_in_sync
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """What is trained."""
+        return [*self._tables.values(), *self._dense]
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """All that a step changes."""
+        return [*self.weights, *self.optimizer.state]
+
+    def train_batch(self, batch: Batch, learning_rate: float) -> tf.Tensor:
+        """Takes one step; returns the mean loss and the accuracy of the batch, float32 `[2]`."""
+        return self._train_step(
+            self._split(batch.token_ids),
+            self._split(batch.labels),
+            tf.constant(learning_rate, tf.float32),
+        )
+
+    def evaluate(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        """The mean loss and the accuracy over all rows of weight 1, on one device."""
+        totals = np.zeros(3)
+        for batch in batches:
+            logits = self._infer(batch.token_ids).numpy()
+            losses = np.logaddexp(0.0, np.where(batch.labels == 1, -logits, logits))
+            right = (logits >= 0) == (batch.labels == 1)
+            totals += [batch.weights @ losses, batch.weights @ right, batch.weights.sum()]
+        return float(totals[0] / totals[2]), float(totals[1] / totals[2])
+
+    def _split(self, values: np.ndarray) -> Any:
+        """The part of each replica, on its device."""
+        parts = np.split(values, self.replicas)
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+        )
+
+    @tf.function(autograph=False)
+    def _train_step(self, token_ids: Any, labels: Any, learning_rate: tf.Tensor) -> tf.Tensor:
+        results = self._strategy.run(self._replica_step, (token_ids, labels, learning_rate))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, results, axis=None)
+
+    def _replica_step(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        rows = token_ids.shape[0]
+        noise = Noise(
+            seed=tf.stack([self._config.seed, tf.cast(self.optimizer.step, tf.int32)]),
+            first_row=tf.convert_to_tensor(context.replica_id_in_sync_group * rows, tf.int32),
+            rows=rows,
+            global_rows=rows * context.num_replicas_in_sync,
+        )
+        mask = tf.not_equal(token_ids, PAD_ID)
+        if self._config.word_dropout_rate > 0:
+            drawn = noise.uniform(_WORD_DROPOUT_SALT, token_ids.shape[1])
+            dropped = mask & (drawn < self._config.word_dropout_rate)
+            token_ids = tf.where(dropped, UNK_ID, token_ids)
+        indices = self.model.indices(token_ids)
+        embedded = {name: tf.gather(self._tables[name], index) for name, index in indices.items()}
+        result, d_embedded, d_dense = self._gradients(
+            embedded, tf.transpose(mask), labels, noise.seed, noise.first_row, noise.global_rows
+        )
+        d_tables = [
+            self._table_gradient(name, indices[name], d_embedded[name]) for name in self._tables
+        ]
+        self.optimizer.apply([*d_tables, *d_dense], learning_rate)
+        return result
+
+    def _replica_gradients(
+        self,
+        embedded: dict[str, tf.Tensor],
+        mask: tf.Tensor,
+        labels: tf.Tensor,
+        seed: tf.Tensor,
+        first_row: tf.Tensor,
+        global_rows: int,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        """Loss and accuracy, and the gradients of the embeddings and of the dense variables."""
+        noise = Noise(seed, first_row, labels.shape[0], global_rows)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(embedded)
+            tape.watch(self._dense)
+            logits = self.model.logits(embedded, mask, noise)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+            loss = tf.reduce_sum(losses) / global_rows
+        d_embedded, d_dense = tape.gradient(loss, (embedded, self._dense))
+        right = tf.equal(logits >= 0.0, labels > 0.5)
+        accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / global_rows
+        return tf.stack([loss, accuracy]), d_embedded, d_dense
+
+    def _table_gradient(
+        self, name: str, indices: tf.Tensor, gradient: tf.Tensor
+    ) -> tf.Tensor | tf.IndexedSlices:
+        table = self._tables[name]
+        rows = tf.reshape(indices, [-1])
+        values = tf.reshape(gradient, [-1, table.shape[1]])
+        if self._config.lazy_embedding_updates:
+            return tf.IndexedSlices(values, rows, tf.constant(table.shape.as_list(), tf.int32))
+        return tf.math.unsorted_segment_sum(values, rows, table.shape[0])
+
+    @tf.function(autograph=False)
+    def _infer(self, token_ids: tf.Tensor) -> tf.Tensor:
+        # The lookup of pairs stays outside of XLA, which has no binary search.
+        embedded = self.model.embed(token_ids)
+        return self._logits(embedded, tf.transpose(tf.not_equal(token_ids, PAD_ID)))
