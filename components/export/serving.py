@@ -1,0 +1,56 @@
+"""The serving function: raw text in, probability and label out, with the vocabulary inside."""
+
+import tensorflow as tf
+
+from components.shared.tokenizer import PAD_ID, TextEncoder
+
+SIGNATURE = "serving_default"
+_THRESHOLD = 0.5
+
+
+class SentimentServer(tf.Module):
+    """What the SavedModel holds.
+
+    Args:
+        model: a trained model; maps int32 token ids `[batch, time]`, padded with `<pad>`, to
+            float32 logits `[batch]`.
+        encoder: the encoder of its vocabulary.
+        pad_left: whether to pad on the left to `encoder.max_length`, else on the right to the
+            longest review of the batch.
+    """
+
+    def __init__(self, model: tf.keras.Model, encoder: TextEncoder, pad_left: bool) -> None:
+        super().__init__(name="sentiment_server")
+        self._call_model = model
+        self._encoder = encoder
+        self._pad_left = pad_left
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies reviews.
+
+        Args:
+            text: string `[batch]`.
+
+        Returns:
+            `probability` float32 `[batch]` that a review is positive, and `label` int64 `[batch]`:
+            1 where that is at least one half, else 0.
+        """
+        token_ids = tf.cast(self._encoder(text), tf.int32)
+        logits = self._call_model(self._pad(token_ids), training=False)
+        probability = tf.sigmoid(logits)
+        label = tf.cast(probability >= _THRESHOLD, tf.int64)
+        return {"probability": probability, "label": label}
+
+    def _pad(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        if not self._pad_left:
+            dense = token_ids.to_tensor(PAD_ID)
+            # An empty batch has no token; the recurrence needs a step.
+            return tf.pad(dense, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(dense)[1])]])
+        reverse = token_ids[:, ::-1].to_tensor(PAD_ID, shape=[None, self._encoder.max_length])
+        return tf.reverse(reverse, [1])
+
+
+def save(server: SentimentServer, directory: str) -> None:
+    """Writes the SavedModel, the vocabulary among its assets."""
+    tf.saved_model.save(server, directory, signatures={SIGNATURE: server.serve})
