@@ -1,0 +1,137 @@
+"""Reads reviews from URIs: an archive anywhere, or a folder in an object store."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import from_url
+
+from components.ingest.aclimdb import MAX_REVIEW_BYTES, too_large
+from components.shared import events
+from components.shared.errors import InputError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+WEB_SCHEMES = ("http", "https")
+STORE_SCHEMES = ("s3", "gs", "az")
+
+_CLIENT: "ClientConfig" = {
+    "allow_http": True,
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=60),
+    "timeout": timedelta(hours=6),
+}
+_RETRY: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
+_PARALLEL_GETS = 16
+_PROGRESS_BYTES = 64 << 20
+
+
+def scheme_of(source: str) -> str | None:
+    """The scheme of a URI in lower case, None if `source` is no URI."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
+    return match[1].lower() if match else None
+
+
+def redacted(uri: str) -> str:
+    """A URI without user, password, query and fragment, which may be secrets."""
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def download(uri: str, path: Path) -> bool:
+    """Streams the object at `uri` to the file `path`.
+
+    Returns:
+        Whether there is such an object.
+
+    Raises:
+        InputError: it can't be reached.
+    """
+    store, key = _store(uri)
+    try:
+        chunks = store.get(key).stream(min_chunk_size=1 << 20)
+    except FileNotFoundError:
+        return False
+    except (BaseError, ValueError) as error:
+        raise unreachable(uri, error) from None
+    with path.open("wb") as file:
+        for chunk in _received(uri, chunks):
+            before = file.tell() // _PROGRESS_BYTES
+            file.write(chunk)
+            if file.tell() // _PROGRESS_BYTES > before:
+                events.progress(f"{file.tell() >> 20:,} MiB fetched")
+    return True
+
+
+def store_files(uri: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Reads the objects below `uri` that `wanted` picks by their keys.
+
+    Raises:
+        InputError: the store can't be reached, or an object is too large.
+    """
+    store, prefix = _store(uri)
+
+    def read(meta: Any) -> tuple[str, bytes]:
+        if meta["size"] > MAX_REVIEW_BYTES:
+            raise InputError(f"{redacted(uri)}: {meta['path']} has {too_large(meta['size'])}")
+        return meta["path"], bytes(store.get(meta["path"]).bytes())
+
+    is_empty = True
+    with ThreadPoolExecutor(_PARALLEL_GETS) as pool:
+        for page in _received(uri, store.list(prefix, chunk_size=1000)):
+            is_empty = False
+            found = [meta for meta in page if wanted(meta["path"])]
+            yield from _received(uri, pool.map(read, found))
+    if is_empty:
+        raise unreachable(uri, FileNotFoundError())
+
+
+def unreachable(uri: str, error: Exception) -> InputError:
+    """Says that a URI can't be reached, without the parts of it that may be secrets."""
+    status = re.search(r"status code: (\d{3}[A-Za-z ]*)", str(error))
+    if isinstance(error, FileNotFoundError):
+        reason = "there is nothing"
+    elif isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        reason = f"access refused, {status[1].strip() if status else 'check the credentials'}"
+    elif status:
+        reason = f"the server answers {status[1].strip()}"
+    else:
+        reason = "no answer, or the connection broke"
+    return InputError(
+        f"{redacted(uri)}: can't be reached ({reason}); check the address, the network and the"
+        " credentials, or use the source bundled or tfds"
+    )
+
+
+def _store(uri: str) -> tuple[Any, str]:
+    """The object store of a URI, and the key in it."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    base = f"{scheme.lower()}://{bucket}"
+    if scheme.lower() in WEB_SCHEMES:
+        # A web address goes whole into the store: as a key it would lose its query and escapes.
+        base, key = uri, ""
+    if not bucket:
+        raise InputError(f"{redacted(uri)}: names no host or bucket; write SCHEME://HOST/PATH")
+    try:
+        return from_url(base, client_options=_CLIENT, retry_config=_RETRY), key
+    except (BaseError, ValueError) as error:
+        # What follows the first line is the library's own notes for debugging.
+        reason = "not an address" if base == uri else str(error).splitlines()[0]
+        raise InputError(f"{redacted(uri)}: can't be opened ({reason}); correct it") from None
+
+
+def _received(uri: str, parts: Iterator[Any]) -> Iterator[Any]:
+    """Passes on what a store sends until it fails."""
+    try:
+        yield from parts
+    except InputError:
+        raise
+    except (BaseError, FileNotFoundError, ValueError) as error:
+        raise unreachable(uri, error) from None
