@@ -18,11 +18,13 @@ _NAMES = "anna bruno carla dmitri elena farid greta hugo ines jonas".split()
 
 
 def _review(draw: random.Random, positive: bool, noise: float) -> str:
-    """A made-up review: neutral words, and some that tell its label, or not, with chance `noise`."""
+    """Neutral words and a few that tell the label, the wrong one with chance `noise`."""
     mine, other = (_GOOD, _BAD) if positive else (_BAD, _GOOD)
     words = draw.choices(_NEUTRAL + _NAMES, k=draw.randint(8, 60))
     for _ in range(draw.randint(1, 4)):
-        words.insert(draw.randrange(len(words)), draw.choice(other if draw.random() < noise else mine))
+        words.insert(
+            draw.randrange(len(words)), draw.choice(other if draw.random() < noise else mine)
+        )
     return " ".join(words).capitalize() + draw.choice([".", "!", "?!", " <br /><br />", ""])
 
 
@@ -39,7 +41,9 @@ def write_reviews() -> Callable[..., Path]:
             for name in ("neg", "pos", "unsup")[: 3 if split == "train" and unlabelled else 2]:
                 (folder / split / name).mkdir(parents=True)
                 for i in range(unlabelled if name == "unsup" else per_class):
-                    text = _review(draw, draw.random() < 0.5 if name == "unsup" else name == "pos", noise)
+                    text = _review(
+                        draw, draw.random() < 0.5 if name == "unsup" else name == "pos", noise
+                    )
                     (folder / split / name / f"{i}_{5}.txt").write_text(f"{text} {split}{name}{i}")
         return folder
 

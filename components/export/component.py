@@ -7,9 +7,7 @@ from components.shared.image import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
-def export(
-    model: Input[Model], vocabulary: Input[Artifact], saved_model: Output[Model]
-) -> None:
+def export(model: Input[Model], vocabulary: Input[Artifact], saved_model: Output[Model]) -> None:
     """Build the SavedModel for serving, then load and query it in a clean process.
 
     Args:

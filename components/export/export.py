@@ -93,9 +93,7 @@ def check(saved_model: Path, server: SentimentServer) -> float:
 
 
 def _server(model: keras.Model, features: Features, vocabulary: Path) -> SentimentServer:
-    encoder = TextEncoder(
-        vocabulary / VOCABULARY_FILE, features.max_length, features.truncating
-    )
+    encoder = TextEncoder(vocabulary / VOCABULARY_FILE, features.max_length, features.truncating)
     return SentimentServer(model, encoder, pad_left=not model.config["masked"])
 
 

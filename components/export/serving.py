@@ -36,11 +36,16 @@ class SentimentServer(tf.Module):
             `probability` float32 `[batch]` that a review is positive, and `label` int64 `[batch]`:
             1 where that is at least one half, else 0.
         """
-        token_ids = tf.cast(self._encoder(text), tf.int32)
+        token_ids = tf.cast(self.encode(text), tf.int32)
         logits = self._call_model(self._pad(token_ids), training=False)
         probability = tf.sigmoid(logits)
         label = tf.cast(probability >= _THRESHOLD, tf.int64)
         return {"probability": probability, "label": label}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """The token ids of reviews, int64 `[batch, None]`: what a TFRecord of them holds."""
+        return self._encoder(text)
 
     def _pad(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         if not self._pad_left:

@@ -1,5 +1,6 @@
 """The Beam transforms of preprocessing. Elements are batches of reviews, so that TensorFlow's ops
-work on many at a time."""
+work on many at a time.
+"""
 
 import hashlib
 import tempfile
@@ -41,7 +42,7 @@ class ReviewBatch:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An encoded example on its way into a shard; its place there follows from `digest` and `id`."""
+    """An encoded example on its way into a shard, where `digest` and `id` decide its place."""
 
     digest: bytes
     id: bytes

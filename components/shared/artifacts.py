@@ -58,7 +58,7 @@ def read_json(path: str | Path) -> Any:
 
 def file_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

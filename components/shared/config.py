@@ -112,7 +112,7 @@ class PreprocessConfig(TaskConfig):
     """How reviews become TFRecords of token ids."""
 
     vocabulary_size: int = 30_000
-    """Rows of the vocabulary, `<pad>` and `<unk>` included; the commonest tokens of train fill it."""
+    """Rows of the vocabulary: `<pad>`, `<unk>` and the commonest tokens of train."""
 
     max_length: int = 400
     """Tokens kept of a review."""

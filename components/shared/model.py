@@ -90,7 +90,7 @@ class SentimentRNN(keras.Model):
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "cell": cell,
             "bidirectional": bidirectional,
@@ -225,7 +225,7 @@ class SentimentRNN(keras.Model):
         self, embedded: tf.Tensor, mask: tf.Tensor, training: bool
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """The outputs of each direction and their mask, in its order of reading."""
-        directions = []
+        directions: list[Direction] = []
         for kernel, recurrent_kernel, bias in self._recurrences:
             backward = bool(directions)
             inputs = tf.tensordot(embedded, kernel, 1) + bias[0]

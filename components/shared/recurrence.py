@@ -30,7 +30,7 @@ class Cell:
 
 
 def _simple_rnn(x: tf.Tensor, r: tf.Tensor, state: State) -> State:
-    """h' = tanh(W x + U h + b) (Elman, 1990)."""
+    """H' = tanh(W x + U h + b) (Elman, 1990)."""
     return (tf.tanh(x + r),)
 
 
@@ -125,7 +125,7 @@ def _forward(
     biases: Sequence[tf.Tensor],
     keep: int,
 ) -> list[list[tf.Tensor]]:
-    """For each direction the first `keep` parts of the state at each time, `[time, batch, hidden]`."""
+    """Of each direction the first `keep` parts of the states, each `[time, batch, hidden]`."""
     time, batch = tf.shape(inputs[0])[0], tf.shape(inputs[0])[1]
     shape = [inputs[0].shape[1], kernels[0].shape[0]]
     n = len(inputs)

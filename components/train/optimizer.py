@@ -1,11 +1,11 @@
 """Adam under a distribution strategy, with lazy updates of embedding tables."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-Gradient = tf.Tensor | tf.IndexedSlices
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
@@ -51,9 +51,7 @@ class Adam:
     ) -> None:
         extended = strategy.extended
         extended.update(self.step, lambda step: step.assign_add(1))
-        for variable, slots, gradient in zip(
-            self._variables, self._slots, gradients, strict=True
-        ):
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
             arguments = (gradient, *slots, self.step, learning_rate)
             extended.update(variable, _update, args=arguments)
 

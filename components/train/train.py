@@ -1,5 +1,6 @@
 """Train: from encoded examples to the Keras model of the best epoch."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from components.train.bigrams import commonest_bigrams
 from components.train.fit import Fit
 from components.train.history import write_history
 from components.train.trainer import Trainer
+
 
 def train(
     examples: str | Path,
@@ -37,7 +39,7 @@ def train(
         config: the model and how to train it.
         model: the folder to make with the Keras model of the best epoch.
         model_run: the folder to make with TensorBoard logs, `history.json` and a picture.
-        checkpoint_dir: where checkpoints are kept while training; None for no checkpoints.
+        checkpoint_dir: where checkpoints are kept until training has ended; None for none.
 
     Returns:
         `epochs`, for each the `loss`, `accuracy`, `validation_loss` and `validation_accuracy`;
@@ -67,6 +69,8 @@ def train(
     with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
         write_history(history, run_dir)
         save_model(network, features, config.to_mapping(), model_dir)
+    if checkpoint_dir:
+        shutil.rmtree(checkpoint_dir, ignore_errors=True)
     return history
 
 

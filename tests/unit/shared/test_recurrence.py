@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components.shared.model import SentimentRNN, pool
-from components.shared.recurrence import CELLS, Direction, recur
+from components.shared.recurrence import CELLS, CellName, Direction, recur
 
 TIME, BATCH, HIDDEN = 7, 3, 4
 LENGTHS = [7, 4, 1]
@@ -67,8 +67,8 @@ def mask() -> np.ndarray:
 
 
 def direction(x: np.ndarray, u: np.ndarray, b: np.ndarray, m: np.ndarray) -> Direction:
-    return Direction(*(tf.constant(a, tf.float32) for a in (x,)), tf.constant(m),
-                     *(tf.constant(a, tf.float32) for a in (u, b)))  # fmt: skip
+    inputs, kernel, bias = (tf.constant(a, tf.float32) for a in (x, u, b))
+    return Direction(inputs, tf.constant(m), kernel, bias)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -85,7 +85,9 @@ def test_outputs_follow_the_equations(cell: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("cell", list(CELLS))
-def test_a_bidirectional_model_concatenates_the_final_states_of_both_directions(cell: str) -> None:
+def test_a_bidirectional_model_concatenates_the_final_states_of_both_directions(
+    cell: CellName,
+) -> None:
     model = SentimentRNN(
         vocabulary_size=30, cell=cell, bidirectional=True, embedding_size=5, hidden_size=HIDDEN,
         pooling="last", masked=True, bigram_vocabulary_size=0, bigram_embedding_size=1,
@@ -101,8 +103,10 @@ def test_a_bidirectional_model_concatenates_the_final_states_of_both_directions(
         for name, sequence in (("forward", embedded), ("backward", embedded[::-1])):
             bias = weights[f"{name}_bias"]
             x = sequence @ weights[f"{name}_kernel"] + bias[0]
-            recurrent_bias = bias[1] if cell == "gru" else 0.0
-            final.append(EQUATIONS[cell](x, weights[f"{name}_recurrent_kernel"], recurrent_bias)[-1])
+            recurrent_bias = bias[1] if cell == "gru" else np.zeros(1)
+            final.append(
+                EQUATIONS[cell](x, weights[f"{name}_recurrent_kernel"], recurrent_bias)[-1]
+            )
         features = np.concatenate(final)
         expected.append(features @ weights["output_kernel"][:, 0] + weights["output_bias"][0])
     np.testing.assert_allclose(model(token_ids.astype(np.int32)), expected, atol=1e-5, rtol=0)

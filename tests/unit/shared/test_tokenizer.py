@@ -20,7 +20,10 @@ def tokens(text: str | bytes) -> list[str]:
     [
         ("Loved it.<br /><br />Really", ["loved", "it", "really"]),
         ("ÜBER-Größe ÉTÉ ΣΟΦΟΣ", ["über", "größe", "été", "σοφος"]),
-        ("Don't say 'rock'n'roll', it’s ''quoted''", ["don't", "say", "rock'n'roll", "it's", "quoted"]),
+        (
+            "Don't say 'rock'n'roll', it’s ''quoted''",
+            ["don't", "say", "rock'n'roll", "it's", "quoted"],
+        ),
         ("What?! 7/10...", ["what", "?", "!", "7", "10"]),
         ("so 😀👍", ["so", "😀", "👍"]),
         ("日本語 テスト", ["日本語", "テスト"]),
@@ -40,7 +43,9 @@ def test_tokenize_splits_as_documented(text: str | bytes, expected: list[str]) -
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.one_of(st.text(), st.binary()), min_size=1, max_size=5))
 def test_every_text_has_a_token_and_no_token_has_a_separator(texts: list[str | bytes]) -> None:
-    encoded = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in texts]
+    encoded = [
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in texts
+    ]
     rows = tokenize(tf.constant(encoded)).to_list()
     assert len(rows) == len(texts)
     for row, text in zip(rows, encoded, strict=True):

@@ -1,0 +1,165 @@
+"""The SavedModel: what it holds, and that it answers as training would."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow_serving.apis import prediction_log_pb2
+
+from components.export import export as export_module
+from components.export.clean_process import operations
+from components.export.export import export
+from components.shared.artifacts import directory_sha256
+from components.shared.config import TrainConfig
+from components.shared.errors import InputError
+from components.shared.model_files import load_model
+from components.shared.tokenizer import TextEncoder
+from components.train.train import train
+
+
+@pytest.fixture(scope="module", params=["right", "left"])
+def trained(request, prepared, tmp_path_factory) -> Path:
+    """A model of a few steps, padded on that side."""
+    root = tmp_path_factory.mktemp(request.param)
+    config = TrainConfig(
+        cell="gru" if request.param == "right" else "simple_rnn",
+        padding=request.param,
+        pooling="max_mean" if request.param == "right" else "last",
+        embedding_size=8,
+        hidden_size=4,
+        bigram_vocabulary_size=40,
+        bigram_embedding_size=4,
+        num_epochs=1,
+    )
+    train(prepared.examples, prepared.vocabulary, config, root / "model", root / "run", None)
+    return root / "model"
+
+
+@pytest.fixture(scope="module")
+def saved_model(trained, prepared) -> Path:
+    path = trained.parent / "saved_model"
+    summary = export(trained, prepared.vocabulary, path)
+    assert summary["max_difference"] <= 1e-6
+    return path
+
+
+@pytest.fixture(scope="module")
+def serve(saved_model):
+    return tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+
+
+def test_the_signature_is_the_documented_one(serve) -> None:
+    (text,) = serve.structured_input_signature[1].values()
+    assert (text.dtype, text.shape.as_list()) == (tf.string, [None])
+    outputs = {
+        name: (spec.dtype, spec.shape.as_list()) for name, spec in serve.structured_outputs.items()
+    }
+    assert outputs == {"probability": (tf.float32, [None]), "label": (tf.int64, [None])}
+
+
+def training_side(model_dir: Path, vocabulary: Path, texts: list[bytes]) -> np.ndarray:
+    """The model's probabilities, one review at a time and padded as the batches of training are."""
+    model, features = load_model(model_dir)
+    encoder = TextEncoder(vocabulary / "vocabulary.txt", features.max_length, features.truncating)
+    probabilities = []
+    for row in encoder(tf.constant(texts)).to_list():
+        padding = [0] * (features.max_length - len(row))
+        token_ids = row + padding if model.config["masked"] else padding + row
+        probabilities.append(tf.sigmoid(model(tf.constant([token_ids], tf.int32)))[0].numpy())
+    return np.array(probabilities)
+
+
+def test_answers_equal_the_training_sides(trained, prepared, serve) -> None:
+    texts = [b"", b"a delightful film", b"tedious and dull " * 40, "naïve 😀".encode(), b"\xff\xfe"]
+    expected = training_side(trained, prepared.vocabulary, texts)
+    answers = serve(text=tf.constant(texts))
+    np.testing.assert_allclose(answers["probability"], expected, atol=1e-6, rtol=0)
+    assert answers["label"].numpy().tolist() == (expected >= 0.5).astype(int).tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(texts=st.lists(st.one_of(st.text(), st.binary()), min_size=1, max_size=4))
+def test_an_answer_does_not_depend_on_the_batch(serve, texts) -> None:
+    encoded = [t.encode("utf-8", "surrogatepass") if isinstance(t, str) else t for t in texts]
+    together = serve(text=tf.constant(encoded))["probability"].numpy()
+    alone = [serve(text=tf.constant([text]))["probability"].numpy()[0] for text in encoded]
+    np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(text=st.one_of(st.text(), st.binary()))
+def test_token_ids_in_the_saved_model_equal_those_in_a_record(saved_model, prepared, text) -> None:
+    """The SavedModel's own encoder against the code that wrote the TFRecords."""
+    import apache_beam as beam
+
+    from components.preprocess.transforms import Encode, ReviewBatch
+    from components.shared.config import PreprocessConfig
+
+    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    config = PreprocessConfig(vocabulary_size=60, max_length=32)
+    encode = Encode(config, {"train": 1})
+    vocabulary = (prepared.vocabulary / "vocabulary.txt").read_bytes().splitlines()
+    encode.start_bundle()
+    batch = ReviewBatch("train", [b"id"], [encoded], [1])
+    ((_, (record,)),) = encode.process(batch, vocabulary)
+    example = tf.train.Example.FromString(record.serialized)
+    in_record = list(example.features.feature["token_ids"].int64_list.value)
+    in_saved_model = tf.saved_model.load(str(saved_model)).encode(tf.constant([encoded]))
+    assert in_saved_model.to_list() == [in_record]
+    assert isinstance(encode, beam.DoFn)
+
+
+def test_the_graph_holds_core_operations_alone(saved_model) -> None:
+    found = operations(saved_model)
+    assert "StatelessWhile" in found or "While" in found  # the recurrence is there
+    assert not [name for name in found if "cudnn" in name.lower() or name.startswith("Xla")]
+    tf.raw_ops  # noqa: B018
+    assert all(hasattr(tf.raw_ops, name) for name in found if not name.startswith("_"))
+
+
+def test_it_holds_the_vocabulary_and_warm_up_requests(saved_model, prepared, serve) -> None:
+    asset = saved_model / "assets" / "vocabulary.txt"
+    assert asset.read_bytes() == (prepared.vocabulary / "vocabulary.txt").read_bytes()
+    path = saved_model / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
+    assert len(logs) == 3
+    for log in logs:
+        request = log.predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        text = tf.constant(tf.make_ndarray(request.inputs["text"]))
+        assert len(serve(text=text)["label"]) == len(text)
+
+
+def test_the_same_model_gives_the_same_bytes(trained, prepared, saved_model, tmp_path) -> None:
+    export(trained, prepared.vocabulary, tmp_path / "again")
+    assert directory_sha256(tmp_path / "again") == directory_sha256(saved_model)
+
+
+def test_a_saved_model_that_answers_otherwise_is_refused(
+    trained, prepared, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        export_module, "_training_side", lambda server, batch: np.full(len(batch), 0.5)
+    )
+    with pytest.raises(RuntimeError, match="the SavedModel's answers are off by"):
+        export(trained, prepared.vocabulary, tmp_path / "saved_model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_model_or_another_vocabulary_is_named(trained, prepared, tmp_path) -> None:
+    import shutil
+
+    shutil.copytree(trained, tmp_path / "model")
+    (tmp_path / "model" / "model.keras").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"model.keras: not a readable Keras model"):
+        export(tmp_path / "model", prepared.vocabulary, tmp_path / "saved_model")
+    (tmp_path / "vocabulary.txt").write_text("<pad>\n<unk>\nother\n")
+    with pytest.raises(InputError, match="not the vocabulary of 60 tokens"):
+        export(trained, tmp_path, tmp_path / "saved_model")
+    assert not (tmp_path / "saved_model").exists()

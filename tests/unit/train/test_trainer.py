@@ -1,0 +1,191 @@
+"""Training: the same whatever the replicas, wherever it was cut off, however often it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.shared.artifacts import directory_sha256
+from components.shared.config import TrainConfig
+from components.shared.errors import InputError
+from components.shared.features import Features, read_examples
+from components.shared.model_files import load_model
+from components.train import fit
+from components.train.train import build_model, make_strategy, train
+from components.train.trainer import Trainer
+
+CONFIG = TrainConfig(
+    cell="lstm",
+    embedding_size=8,
+    hidden_size=4,
+    bigram_vocabulary_size=50,
+    bigram_embedding_size=4,
+    skip_connection=True,
+    dropout_rate=0.2,
+    word_dropout_rate=0.1,
+    learning_rate=0.01,
+    per_replica_batch_size=16,
+    num_epochs=2,
+)
+
+_REPLICAS = """
+import json, sys
+import tensorflow as tf
+replicas, batch_size, examples, vocabulary, out, config = sys.argv[1:]
+cpu = tf.config.list_physical_devices("CPU")[0]
+logical = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
+tf.config.set_logical_device_configuration(cpu, logical)
+from components.shared.config import TrainConfig
+from components.train.train import make_strategy, train
+assert make_strategy().num_replicas_in_sync == int(replicas)
+config = TrainConfig.from_mapping({**json.loads(config), "per_replica_batch_size": int(batch_size)})
+history = train(examples, vocabulary, config, out + "/model", out + "/run", None)
+print("RESULT", json.dumps(history))
+"""
+
+
+def train_with_replicas(prepared, replicas: int, config: TrainConfig, out: Path) -> dict:
+    arguments = [str(replicas), str(32 // replicas), str(prepared.examples),
+                 str(prepared.vocabulary), str(out), json.dumps(config.to_mapping())]  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", _REPLICAS, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.rpartition("RESULT ")[2])
+
+
+@pytest.fixture(scope="module")
+def one_replica(prepared, tmp_path_factory) -> dict:
+    return train_with_replicas(prepared, 1, CONFIG, tmp_path_factory.mktemp("one"))
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_change_nothing(prepared, one_replica, tmp_path, replicas) -> None:
+    several = train_with_replicas(prepared, replicas, CONFIG, tmp_path)
+    assert len(one_replica["step_losses"]) >= 20
+    np.testing.assert_allclose(several["step_losses"], one_replica["step_losses"], rtol=2e-4)
+
+
+def run(
+    prepared, root: Path, config: TrainConfig = CONFIG, checkpoints: Path | None = None
+) -> dict:
+    return train(
+        prepared.examples, prepared.vocabulary, config, root / "model", root / "run", checkpoints
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(prepared, tmp_path) -> None:
+    first = run(prepared, tmp_path / "a")
+    assert run(prepared, tmp_path / "b") == first
+    assert directory_sha256(tmp_path / "a/model") == directory_sha256(tmp_path / "b/model")
+    other = TrainConfig.from_mapping({**CONFIG.to_mapping(), "seed": 1})
+    assert run(prepared, tmp_path / "c", other)["step_losses"] != first["step_losses"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def step(monkeypatch):
+    """`step(limit)` makes training checkpoint each step and die after `limit`; gives the steps."""
+    train_batch = Trainer.train_batch
+    monkeypatch.setattr(fit, "_CHECKPOINT_SECONDS", -1.0)
+
+    def limited(limit: int) -> list[int]:
+        steps: list[int] = []
+
+        def dying(*arguments):
+            if len(steps) == limit:
+                raise Killed
+            steps.append(len(steps))
+            return train_batch(*arguments)
+
+        monkeypatch.setattr(Trainer, "train_batch", dying)
+        return steps
+
+    return limited
+
+
+@pytest.mark.parametrize("limit", [3, 11, 15])
+def test_an_interrupted_training_reaches_the_same_bytes(prepared, tmp_path, step, limit) -> None:
+    whole = run(prepared, tmp_path / "whole")
+    checkpoints = tmp_path / "checkpoints"
+    step(limit)
+    with pytest.raises(Killed):
+        run(prepared, tmp_path / "cut", checkpoints=checkpoints)
+    assert not (tmp_path / "cut/model").exists()
+    steps = step(10_000)
+    assert run(prepared, tmp_path / "cut", checkpoints=checkpoints) == whole
+    assert len(steps) == len(whole["step_losses"]) - limit
+    assert directory_sha256(tmp_path / "cut/model") == directory_sha256(tmp_path / "whole/model")
+    assert not checkpoints.exists()  # they have served
+
+
+def test_another_trainings_checkpoint_is_not_taken(prepared, tmp_path, step) -> None:
+    step(5)
+    with pytest.raises(Killed):
+        run(prepared, tmp_path, checkpoints=tmp_path / "checkpoints")
+    step(10_000)
+    other = TrainConfig.from_mapping({**CONFIG.to_mapping(), "seed": 1})
+    expected = run(prepared, tmp_path / "fresh", other)
+    assert run(prepared, tmp_path / "taken", other, tmp_path / "checkpoints") == expected
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training(prepared, tmp_path) -> None:
+    config = TrainConfig.from_mapping(
+        {
+            **CONFIG.to_mapping(),
+            "num_epochs": 12,
+            "early_stopping_patience": 2,
+            "learning_rate": 0.05,
+        }
+    )
+    history = run(prepared, tmp_path, config)
+    accuracies = [epoch["validation_accuracy"] for epoch in history["epochs"]]
+    best = history["best_epoch"]
+    assert best == accuracies.index(max(accuracies)) + 1
+    assert len(accuracies) == min(12, best + 2)
+    model, features = load_model(tmp_path / "model")
+    examples = read_examples(prepared.examples, "validation")
+    rows = np.split(examples.token_ids, examples.offsets[1:-1])
+    token_ids = tf.ragged.constant([row.tolist() for row in rows], dtype=tf.int32).to_tensor()
+    right = (model(token_ids).numpy() >= 0) == (examples.labels == 1)
+    assert right.mean() == pytest.approx(accuracies[best - 1])
+    assert features == Features.load(prepared.examples)
+
+
+def test_training_learns(prepared, tmp_path) -> None:
+    history = run(prepared, tmp_path)
+    losses = history["step_losses"]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert (tmp_path / "run/learning_curves.png").stat().st_size > 10_000
+    assert list((tmp_path / "run/tensorboard/train").glob("events*"))
+
+
+def test_gradients_are_clipped_to_the_norm(prepared) -> None:
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "clip_norm": 1e-6})
+    strategy = make_strategy()
+    with strategy.scope():
+        model = build_model(config, 60, np.zeros(0, np.int64))
+    trainer = Trainer(model, config, strategy)
+    examples = read_examples(prepared.examples, "train")
+    trainer.train_batch(fit.pad(examples, np.arange(32), 32, False), 0.01)
+    first_moments = trainer.optimizer.state[1::2]
+    norm = np.sqrt(sum((slot.numpy() ** 2).sum() for slot in first_moments))
+    assert norm == pytest.approx(0.1 * 1e-6, rel=1e-3)
+
+
+def test_a_vocabulary_of_another_run_is_refused(prepared, tmp_path) -> None:
+    (tmp_path / "vocabulary.txt").write_text("<pad>\n<unk>\nother\n")
+    with pytest.raises(InputError, match="not the vocabulary of 60 tokens"):
+        train(prepared.examples, tmp_path, CONFIG, tmp_path / "model", tmp_path / "run", None)
+    assert not (tmp_path / "model").exists()
