@@ -28,6 +28,13 @@ class InputError(ValueError):
     """
 
 
+class Failure(Exception):
+    """What was asked for can't be done now, though nothing is wrong with the input.
+
+    The message says what is in the way and what to do; it is shown without a traceback.
+    """
+
+
 def storage_message(error: Exception) -> str | None:
     """A line for a user about a disk that can't take what is written, None for any other error.
 
@@ -46,13 +53,17 @@ def task_boundary() -> Iterator[None]:
     """Turns a user's mistake or a full disk, met within a task, into one line and an exit status.
 
     Raises:
-        SystemExit: 2 after an InputError, 1 after a storage error; other errors pass through.
+        SystemExit: 2 after an InputError, 1 after a Failure or a full or closed disk; other errors
+            pass through.
     """
     try:
         yield
     except InputError as error:
         events.emit("error", message=str(error), input_error=True)
         sys.exit(INPUT_ERROR_EXIT)
+    except Failure as error:
+        events.emit("error", message=str(error), input_error=False)
+        sys.exit(FAILURE_EXIT)
     except Exception as error:
         message = storage_message(error)
         if message is None:

@@ -1,0 +1,33 @@
+"""The KFP component of push."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Model, Output
+
+from components.shared.image import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def push(
+    saved_model: Input[Model],
+    evaluation: Input[Artifact],
+    serving_dir: str,
+    run_id: str,
+    pushed_model: Output[Model],
+) -> None:
+    """Promote the blessed candidate in the registry, from where it is served.
+
+    Args:
+        saved_model: The candidate.
+        evaluation: The evaluation that blessed it.
+        serving_dir: The registry.
+        run_id: Which run made it.
+        pushed_model: pushed.json: the version, and where it is.
+    """
+    from components.push.push import push
+    from components.shared import events
+    from components.shared.errors import task_boundary
+
+    with task_boundary():
+        pushed = push(saved_model.path, evaluation.path, serving_dir, run_id, pushed_model.path)
+        pushed_model.metadata.update(version=pushed["version"], serving_dir=serving_dir)
+        events.figure(f"version {pushed['version']}")

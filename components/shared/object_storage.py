@@ -1,0 +1,174 @@
+"""A registry's files in a bucket of S3, GCS or Azure, through obstore."""
+
+import functools
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import ParamSpec, Self, TypeVar, cast
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import ObjectStore, from_url
+
+from components.shared.artifacts import atomic_directory
+from components.shared.errors import InputError
+from components.shared.storage import (
+    MODEL_FOLDER,
+    SAVED_MODEL_FILE,
+    STAGING_PREFIX,
+    StorageFailure,
+    saved_model_file_last,
+)
+
+_BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+# An endpoint that isn't there is given up after seconds, not after obstore's minutes.
+_RETRY = {"max_retries": 6, "retry_timeout": timedelta(minutes=1)}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_plain_words(method: Callable[P, T]) -> Callable[P, T]:
+    """Turns obstore's errors into the operating system's, or into words for a user."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        location = cast("ObjectStorage", args[0]).location
+        try:
+            return method(*args, **kwargs)
+        except AlreadyExistsError as error:
+            raise FileExistsError(_first_line(error)) from None
+        except FileNotFoundError as error:
+            raise FileNotFoundError(_first_line(error)) from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise InputError(
+                f"{location}: access denied ({_first_line(error)}); give credentials that may "
+                "read, write, list and delete there"
+            ) from None
+        except BaseError as error:
+            raise StorageFailure(
+                f"{location}: {_first_line(error)}; check the URL, the endpoint and the network, "
+                "then run again"
+            ) from None
+
+    return call
+
+
+class ObjectStorage:
+    """A prefix of a bucket; credentials and endpoint are those that obstore finds."""
+
+    def __init__(self, store: ObjectStore, location: str) -> None:
+        """Uses `store`, whose paths are relative to the prefix; `location` is for messages."""
+        self._store = store
+        self.location = location
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Opens a URL of s3, gs or az.
+
+        Raises:
+            InputError: the URL, or what the environment says of it, can't be used.
+        """
+        location = url.partition("?")[0].rstrip("/")
+        if url.partition("://")[0] not in _BUCKETS:
+            raise InputError(
+                f"serving_dir {location}: give a local path, or a URL that begins with s3://, "
+                "gs:// or az://"
+            )
+        try:
+            store: ObjectStore = from_url(url, retry_config=_RETRY)  # type: ignore[call-overload]
+        except (BaseError, ValueError) as error:
+            raise InputError(f"serving_dir {location}: {_first_line(error)}") from error
+        return cls(store, location)
+
+    @_in_plain_words
+    def folders(self) -> list[str]:
+        return sorted(obstore.list_with_delimiter(self._store)["common_prefixes"])
+
+    def files(self, folder: str) -> list[str]:
+        return sorted(path.removeprefix(f"{folder}/") for path in self._changed(folder))
+
+    @_in_plain_words
+    def _changed(self, folder: str) -> dict[str, float]:
+        """When each object below `folder` was written, in seconds since the epoch."""
+        objects = obstore.list(self._store, folder).collect()
+        return {item["path"]: item["last_modified"].timestamp() for item in objects}
+
+    @_in_plain_words
+    def read(self, name: str) -> bytes:
+        return obstore.get(self._store, name).bytes().to_bytes()
+
+    @_in_plain_words
+    def create(self, name: str, content: bytes, staging: str) -> None:
+        obstore.put(self._store, name, content, mode="create")
+
+    def stage(self, saved_model: Path, files: Iterable[str], staging: str) -> None:
+        try:
+            for name in saved_model_file_last(files):
+                self._upload(saved_model / name, f"{staging}/{MODEL_FOLDER}/{name}")
+        except BaseException:
+            self.remove(staging)
+            raise
+
+    @_in_plain_words
+    def _upload(self, source: Path, target: str) -> None:
+        obstore.put(self._store, target, source)
+
+    def staged(self) -> dict[str, float]:
+        folders = [name for name in self.folders() if name.startswith(STAGING_PREFIX)]
+        times = {name: self._changed(name).values() for name in folders}
+        return {name: max(changed) for name, changed in times.items() if changed}
+
+    def publish(self, staging: str, version: int) -> bool:
+        moved = not self.published(version)
+        if moved:
+            try:
+                self._copy(f"{staging}/{MODEL_FOLDER}", str(version))
+            except FileNotFoundError:
+                moved = False
+            if not self.published(version):
+                raise FileNotFoundError(f"{self.location}/{staging}")
+        self.remove(staging)
+        return moved
+
+    @_in_plain_words
+    def _copy(self, source: str, target: str) -> None:
+        for name in saved_model_file_last(self.files(source)):
+            obstore.copy(self._store, f"{source}/{name}", f"{target}/{name}")
+
+    def published(self, version: int) -> bool:
+        return SAVED_MODEL_FILE in self.files(str(version))
+
+    def fetch(self, version: int, files: Iterable[str], into: Path) -> Path:
+        with atomic_directory(into / str(version)) as folder:
+            for name in files:
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._download(f"{version}/{name}", target)
+        return into / str(version)
+
+    @_in_plain_words
+    def _download(self, source: str, target: Path) -> None:
+        with target.open("wb") as file:
+            for chunk in obstore.get(self._store, source).stream():
+                file.write(chunk)
+
+    @_in_plain_words
+    def remove(self, folder: str) -> None:
+        # Another process may be removing the same.
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, list(self._changed(folder)))
+
+    def writable_part(self) -> "ObjectStorage":
+        return self
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of obstore says, without its debugging text; it blacks out signed URLs."""
+    return str(error).partition("\n")[0]
