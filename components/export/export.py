@@ -55,7 +55,7 @@ def export(model: str | Path, vocabulary: str | Path, saved_model: str | Path) -
     read_vocabulary(vocabulary, features)
     server = _server(keras_model, features, Path(vocabulary))
     with atomic_directory(saved_model) as staging:
-        save(server, str(staging))
+        save(server, staging)
         write_warmup_requests(staging)
         difference = check(staging, server)
         size = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())

@@ -171,6 +171,9 @@ class TrainConfig(TaskConfig):
     learning_rate: float = 1e-3
     """Adam's step size."""
 
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """Whether the step size stays, or falls to 0 in a line over `num_epochs`."""
+
     lazy_embedding_updates: bool = True
     """Whether a step of Adam moves only the embeddings in its batch; else, as in Keras, all."""
 

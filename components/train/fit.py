@@ -146,6 +146,8 @@ class Fit:
 
     def _learning_rate(self, done: float) -> float:
         """The step size when a share `done` of all steps is behind."""
+        if self._config.learning_rate_schedule == "linear":
+            return self._config.learning_rate * (1.0 - done)
         return self._config.learning_rate
 
     def _report(self, progress: Progress, steps: int, results: list[Any]) -> None:

@@ -101,6 +101,7 @@ def build_model(config: TrainConfig, vocabulary_size: int, bigram_keys: np.ndarr
         skip_connection=config.skip_connection,
         dropout_rate=config.dropout_rate,
         seed=config.seed,
+        name="sentiment_rnn",
     )
     if len(bigram_keys):
         network.bigram_keys.assign(bigram_keys)

@@ -16,7 +16,9 @@ def test_a_preset_survives_its_way_to_a_task(name: str) -> None:
     config = preset(name)
     for task, values in config.to_mapping().items():
         # KFP carries every number of a struct as a double.
-        doubles = {k: float(v) if type(v) is int else v for k, v in json.loads(json.dumps(values)).items()}
+        doubles = {
+            k: float(v) if type(v) is int else v for k, v in json.loads(json.dumps(values)).items()
+        }
         current = getattr(config, task)
         assert type(current).from_mapping(doubles) == current
 
@@ -54,7 +56,9 @@ def test_a_bad_override_is_named(key: str, value: str, message: str) -> None:
 
 
 def test_an_unknown_preset_is_named_with_the_known() -> None:
-    with pytest.raises(InputError, match="'fast': unknown preset; choose one of default, seed, debug"):
+    with pytest.raises(
+        InputError, match="'fast': unknown preset; choose one of default, seed, debug"
+    ):
         preset("fast")
 
 
@@ -77,6 +81,10 @@ def test_the_seed_preset_is_the_published_model() -> None:
     assert (train.cell, train.bidirectional, train.pooling) == ("simple_rnn", False, "last")
     assert (train.embedding_size, train.hidden_size) == (128, 64)
     assert (train.per_replica_batch_size, train.num_epochs, train.seed) == (32, 10, 42)
-    assert (train.learning_rate, train.clip_norm, train.lazy_embedding_updates) == (1e-3, None, False)
+    assert (train.learning_rate, train.clip_norm, train.lazy_embedding_updates) == (
+        1e-3,
+        None,
+        False,
+    )
     assert train.early_stopping_patience is None
     assert train.dropout_rate == train.word_dropout_rate == train.bigram_vocabulary_size == 0

@@ -44,7 +44,9 @@ def write(directory: Path, rows: list, shards: int) -> None:
     ).save(directory)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=_ROWS, shards=st.integers(1, 4))
 def test_what_is_written_is_read(tmp_path: Path, rows: list, shards: int) -> None:
     shutil.rmtree(tmp_path / "examples", ignore_errors=True)
@@ -76,14 +78,18 @@ def damage(path: Path) -> None:
 
 def test_a_corrupt_file_is_named(examples: Path) -> None:
     damage(examples / "train" / shard_name(1, 2))
-    with pytest.raises(InputError, match=r"examples-00001-of-00002.tfrecord: a corrupt TFRecord file"):
+    with pytest.raises(
+        InputError, match=r"examples-00001-of-00002.tfrecord: a corrupt TFRecord file"
+    ):
         read_examples(examples, "train")
 
 
 def test_a_file_cut_off_within_a_record_is_named(examples: Path) -> None:
     path = examples / "train" / shard_name(0, 2)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match=r"examples-00000-of-00002.tfrecord: a corrupt TFRecord file"):
+    with pytest.raises(
+        InputError, match=r"examples-00000-of-00002.tfrecord: a corrupt TFRecord file"
+    ):
         read_examples(examples, "train")
 
 
