@@ -39,9 +39,12 @@ class TaskConfig:
         return cls(**{key: _coerce(key, value, hints[key]) for key, value in values.items()})
 
     def to_mapping(self) -> dict[str, Any]:
-        """The configuration as JSON values; `from_mapping` turns them back."""
+        """The configuration as JSON values; `from_mapping` turns them back.
+
+        None becomes "none": KFP takes no null for a parameter.
+        """
         values = asdict(self)  # type: ignore[call-overload]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {k: _to_json(v) for k, v in values.items()}
 
 
 def unknown_key_message(key: str, known: list[str]) -> str:
@@ -49,6 +52,12 @@ def unknown_key_message(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(sorted(known))}"
     return f"{key!r}: unknown configuration key; {hint}"
+
+
+def _to_json(value: Any) -> Any:
+    if value is None:
+        return _NONE[0]
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _coerce(name: str, value: Any, hint: Any) -> Any:

@@ -1,5 +1,9 @@
 """The SavedModel: what it holds, and that it answers as training would."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,9 +140,27 @@ def test_it_holds_the_vocabulary_and_warm_up_requests(saved_model, prepared, ser
         assert len(serve(text=text)["label"]) == len(text)
 
 
-def test_the_same_model_gives_the_same_bytes(trained, prepared, saved_model, tmp_path) -> None:
-    export(trained, prepared.vocabulary, tmp_path / "again")
-    assert directory_sha256(tmp_path / "again") == directory_sha256(saved_model)
+def test_the_same_model_gives_the_same_bytes(trained, prepared, tmp_path) -> None:
+    """In processes of their own, as the task runs."""
+    code = "import sys; from components.export.export import export; export(*sys.argv[1:])"
+    for seed, name in (("1", "first"), ("2", "second")):
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                code,
+                str(trained),
+                str(prepared.vocabulary),
+                str(tmp_path / name),
+            ],
+            check=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "PYTHONHASHSEED": seed,
+            },
+        )
+    assert directory_sha256(tmp_path / "first") == directory_sha256(tmp_path / "second")
 
 
 def test_a_saved_model_that_answers_otherwise_is_refused(
@@ -153,8 +175,6 @@ def test_a_saved_model_that_answers_otherwise_is_refused(
 
 
 def test_a_damaged_model_or_another_vocabulary_is_named(trained, prepared, tmp_path) -> None:
-    import shutil
-
     shutil.copytree(trained, tmp_path / "model")
     (tmp_path / "model" / "model.keras").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"model.keras: not a readable Keras model"):

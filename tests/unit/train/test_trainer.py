@@ -19,8 +19,10 @@ from components.train import fit
 from components.train.train import build_model, make_strategy, train
 from components.train.trainer import Trainer
 
+# Small, as each shape of batch is compiled anew in each training.
 CONFIG = TrainConfig(
-    cell="lstm",
+    cell="simple_rnn",
+    bidirectional=False,
     embedding_size=8,
     hidden_size=4,
     bigram_vocabulary_size=50,
@@ -115,7 +117,7 @@ def step(monkeypatch):
     return limited
 
 
-@pytest.mark.parametrize("limit", [3, 11, 15])
+@pytest.mark.parametrize("limit", [3, 11])
 def test_an_interrupted_training_reaches_the_same_bytes(prepared, tmp_path, step, limit) -> None:
     whole = run(prepared, tmp_path / "whole")
     checkpoints = tmp_path / "checkpoints"
@@ -164,9 +166,10 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(prepared, tmp_path) -
 
 
 def test_training_learns(prepared, tmp_path) -> None:
-    history = run(prepared, tmp_path)
-    losses = history["step_losses"]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "learning_rate": 0.03})
+    history = run(prepared, tmp_path, config)
+    assert history["epochs"][-1]["loss"] < history["epochs"][0]["loss"] - 0.1
+    assert history["epochs"][-1]["validation_accuracy"] > 0.8
     assert (tmp_path / "run/learning_curves.png").stat().st_size > 10_000
     assert list((tmp_path / "run/tensorboard/train").glob("events*"))
 
