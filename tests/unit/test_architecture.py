@@ -14,7 +14,7 @@ FILES = [*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("components/**/*.py")]
 
 def imports(path: Path) -> set[str]:
     """The dotted names that a file imports, at the top or within a function."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
