@@ -1,0 +1,140 @@
+"""The configuration of a run, and its named presets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from components.shared.config import (
+    EvaluateConfig,
+    IngestConfig,
+    PreprocessConfig,
+    TaskConfig,
+    TrainConfig,
+    unknown_key_message,
+)
+from components.shared.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineConfig:
+    """The configurations of all tasks; no two of them have a key in common."""
+
+    ingest: IngestConfig
+    preprocess: PreprocessConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+
+    def override(self, values: Mapping[str, Any]) -> "PipelineConfig":
+        """A copy with the given keys changed; values may be strings from a command line.
+
+        Raises:
+            InputError: an unknown key, a value of the wrong type or out of range.
+        """
+        owners = {
+            key: task.name for task in fields(self) for key in _keys(getattr(self, task.name))
+        }
+        changes: dict[str, dict[str, Any]] = {task: {} for task in owners.values()}
+        for key, value in values.items():
+            if key not in owners:
+                raise InputError(unknown_key_message(key, list(owners)))
+            changes[owners[key]][key] = value
+        return replace(
+            self,
+            **{
+                task: type(current).from_mapping({**current.to_mapping(), **changes[task]})
+                for task in changes
+                for current in [getattr(self, task)]
+            },
+        )
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """The configuration of each task as JSON values."""
+        return {task.name: getattr(self, task.name).to_mapping() for task in fields(self)}
+
+
+def _keys(config: TaskConfig) -> list[str]:
+    return [field.name for field in fields(config)]  # type: ignore[arg-type]
+
+
+def default() -> PipelineConfig:
+    """The best model that trains in under five minutes on two cores."""
+    return PipelineConfig(
+        ingest=IngestConfig(),
+        preprocess=PreprocessConfig(),
+        train=TrainConfig(
+            cell="lstm",
+            bidirectional=True,
+            embedding_size=32,
+            hidden_size=16,
+            pooling="max_mean",
+            bigram_vocabulary_size=200_000,
+            bigram_embedding_size=32,
+            skip_connection=True,
+            dropout_rate=0.5,
+            word_dropout_rate=0.3,
+            learning_rate=4e-3,
+            learning_rate_schedule="linear",
+            per_replica_batch_size=64,
+            num_epochs=5,
+            early_stopping_patience=None,
+        ),
+        evaluate=EvaluateConfig(min_accuracy=0.85),
+    )
+
+
+def seed() -> PipelineConfig:
+    """The published model to the letter."""
+    return PipelineConfig(
+        ingest=IngestConfig(),
+        preprocess=PreprocessConfig(vocabulary_size=10_000, max_length=200, truncating="pre"),
+        train=TrainConfig(
+            cell="simple_rnn",
+            bidirectional=False,
+            embedding_size=128,
+            hidden_size=64,
+            pooling="last",
+            padding="left",
+            dropout_rate=0.0,
+            learning_rate=1e-3,
+            lazy_embedding_updates=False,
+            clip_norm=None,
+            per_replica_batch_size=32,
+            num_epochs=10,
+            early_stopping_patience=None,
+            seed=42,
+        ),
+        evaluate=EvaluateConfig(min_accuracy=0.7),
+    )
+
+
+def debug() -> PipelineConfig:
+    """A small model that takes the whole pipeline from end to end in under a minute."""
+    return PipelineConfig(
+        ingest=IngestConfig(),
+        preprocess=PreprocessConfig(vocabulary_size=1_000, max_length=64),
+        train=TrainConfig(
+            embedding_size=16,
+            hidden_size=8,
+            learning_rate=1e-2,
+            num_epochs=2,
+        ),
+        evaluate=EvaluateConfig(min_accuracy=0.6),
+    )
+
+
+PRESETS: dict[str, Callable[[], PipelineConfig]] = {
+    "default": default,
+    "seed": seed,
+    "debug": debug,
+}
+
+
+def preset(name: str) -> PipelineConfig:
+    """The preset of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in PRESETS:
+        raise InputError(f"{name!r}: unknown preset; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,139 @@
+"""Runs the pipeline on this machine: KFP's local runner, one process a task."""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.plan import RunSpec, redacted, unwritable
+from pipeline.process import lines, process_group
+from pipeline.runner import Request
+from pipeline.stream import RUNNER, Observer, State, Task, TaskStream
+
+_TICK = 1.0
+
+
+@dataclass(kw_only=True, eq=False)
+class RunFailed(Exception):
+    """A task, or the runner itself, has failed."""
+
+    task: str | None
+    """Which task; None for the runner."""
+
+    message: str | None
+    """Why, where it is known."""
+
+    input_error: bool = False
+    """Whether what the user gave is the cause."""
+
+    log: Path
+
+    tail: list[str] = field(default_factory=list)
+    """The last lines of the log."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each task took."""
+
+
+def execute(
+    run_dir: Path,
+    arguments: Mapping[str, Any],
+    observer: Observer,
+    *,
+    package: Path | None = None,
+    hidden: Mapping[str, str] | None = None,
+) -> list[Task]:
+    """Runs a compiled pipeline to its end.
+
+    Args:
+        run_dir: the folder to make, for the compiled pipeline (`pipeline.yaml`), the outputs of
+            the tasks and their logs (`logs/<task>.log`).
+        arguments: the pipeline's parameters.
+        observer: is told how it goes.
+        package: the compiled pipeline, None for that of `pipeline.definition`.
+        hidden: texts that no log may hold, and what stands in their place.
+
+    Returns:
+        The tasks that ran, in their order.
+
+    Raises:
+        RunFailed: a task or the runner failed.
+        OSError: the logs can't be written.
+    """
+    request = Request(
+        package=str(package or run_dir / "pipeline.yaml"),
+        arguments=dict(arguments),
+        run_dir=str(run_dir),
+    )
+    logs = run_dir / "logs"
+    with closing(TaskStream(logs, observer, hidden=hidden or {})) as stream:
+        try:
+            with process_group(["-m", "pipeline.runner"], json.dumps(request)) as process:
+                for line in lines(process, _TICK):
+                    if line is None:
+                        observer.tick()
+                    else:
+                        stream.feed(line)
+        finally:
+            _remove_partial(run_dir)
+    _raise_for_failure(stream, process.returncode)
+    return list(stream.tasks.values())
+
+
+def run(spec: RunSpec, observer: Observer) -> list[Task]:
+    """Runs the pipeline; see `execute`.
+
+    Raises:
+        RunFailed: a task or the runner failed.
+        InputError: the run's folder can't be made.
+        OSError: the logs can't be written.
+    """
+    try:
+        spec.run_dir.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(spec.run_dir.parent, error) from error
+    # KFP prints the arguments of a task as JSON.
+    spellings = (spec.source, json.dumps(spec.source)[1:-1])
+    hidden = dict.fromkeys(spellings, redacted(spec.source))
+    return execute(spec.run_dir, spec.arguments(), observer, hidden=hidden)
+
+
+def seconds_by_task(tasks: Iterable[Task]) -> dict[str, float]:
+    """How long each task took, in seconds."""
+    return {task.name: round(task.seconds, 3) for task in tasks}
+
+
+def _remove_partial(run_dir: Path) -> None:
+    """Removes what tasks that were ended had begun to write."""
+    for path in list(run_dir.rglob(".*.partial")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _raise_for_failure(stream: TaskStream, status: int) -> None:
+    failed = [task for task in stream.tasks.values() if task.state is not State.SUCCEEDED]
+    if not failed and status == 0:
+        return
+    seconds = seconds_by_task(stream.tasks.values())
+    if not failed:
+        raise RunFailed(
+            task=None,
+            message=None,
+            log=stream.log(RUNNER),
+            tail=stream.runner_tail,
+            seconds=seconds,
+        )
+    task = failed[0]
+    raise RunFailed(
+        task=task.name,
+        message=task.error,
+        input_error=task.input_error,
+        log=task.log,
+        tail=list(task.tail),
+        seconds=seconds,
+    )

@@ -1,0 +1,150 @@
+"""What a run on this machine is: checked, and named, before anything is made."""
+
+import re
+import secrets
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from components.shared.errors import InputError
+from components.shared.registry import check_writable
+from components.shared.storage import StorageFailure
+from pipeline.config import PipelineConfig
+
+_BUILT_IN_SOURCES = ("bundled", "tfds")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSpec:
+    """What to run, checked: made by `plan`."""
+
+    run_id: str
+
+    source: str
+    """`bundled`, `tfds`, an absolute path or a URI."""
+
+    preset: str
+
+    config: PipelineConfig
+
+    serving_dir: str
+    """The registry: an absolute path or a URI."""
+
+    run_dir: Path
+    """Gets the outputs and logs of the run; `<pipeline_root>/<run_id>`, absolute."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The parameters of the pipeline."""
+        configs = {f"{task}_config": value for task, value in self.config.to_mapping().items()}
+        return {
+            "source": self.source,
+            "preset": self.preset,
+            "serving_dir": self.serving_dir,
+            "run_id": self.run_id,
+            "checkpoint_dir": str(self.run_dir / "checkpoints"),
+            **configs,
+        }
+
+
+def plan(
+    *,
+    source: str,
+    preset: str,
+    config: PipelineConfig,
+    serving_dir: str,
+    pipeline_root: str,
+) -> RunSpec:
+    """Checks where a run reads from and writes to, and names it; makes nothing.
+
+    Raises:
+        InputError: a local source doesn't exist, or a folder can't be written to.
+    """
+    if source not in _BUILT_IN_SOURCES:
+        source = _checked_uri(source) if _is_uri(source) else str(_existing(source))
+    if not _is_uri(serving_dir):
+        serving_dir = str(_absolute("serving_dir", serving_dir))
+    if _is_uri(pipeline_root):
+        raise InputError(f"pipeline_root {pipeline_root}: not a local path; give that of a folder")
+    root = _absolute("pipeline_root", pipeline_root)
+    try:
+        check_writable(serving_dir)
+    except StorageFailure as error:
+        raise InputError(str(error)) from error
+    _require_writable(root)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return RunSpec(
+        run_id=run_id,
+        source=source,
+        preset=preset,
+        config=config,
+        serving_dir=serving_dir,
+        run_dir=root / run_id,
+    )
+
+
+def redacted(source: str) -> str:
+    """A source without the user, password, query and fragment of a URI, which may be secrets."""
+    if not _is_uri(source):
+        return source
+    parts = urlsplit(source)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _is_uri(text: str) -> bool:
+    return _URI.match(text) is not None
+
+
+def _checked_uri(source: str) -> str:
+    try:
+        redacted(source)
+    except ValueError as error:
+        # The URI itself may hold a secret.
+        raise InputError(f"source: not a URI ({error}); give it as SCHEME://HOST/PATH") from error
+    return source
+
+
+def _absolute(name: str, text: str) -> Path:
+    if not text:
+        raise InputError(f"{name} is empty: give a path")
+    try:
+        text.encode()
+        return Path(text).expanduser().absolute()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} {text!r}: not UTF-8; give the path another name") from error
+    except RuntimeError as error:
+        raise InputError(f"{name} {text}: {error}; give the whole path") from error
+
+
+def _existing(source: str) -> Path:
+    path = _absolute("source", source)
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise InputError(f"source {source}: cannot be read ({error.strerror})") from error
+    if not found:
+        raise InputError(
+            f"source {source!r}: there is no such file or folder; give bundled, tfds, or the path "
+            "or URI of reviews in aclImdb's layout"
+        )
+    return path
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        present = next(part for part in (folder, *folder.parents) if part.exists())
+        with tempfile.TemporaryDirectory(prefix=".writable-", dir=present):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """Says that runs can't be kept in a folder."""
+    return InputError(
+        f"pipeline_root {folder}: cannot be written to ({error.strerror}); choose a folder that "
+        "this user may write to"
+    )

@@ -1,0 +1,88 @@
+"""Runs a compiled pipeline with KFP's local runner, as a process of its own.
+
+`python -m pipeline.runner` reads what to run from standard input, one line of JSON (see
+`Request`), and lives until the tasks have ended or standard input is closed: so nothing of a run
+outlives whoever started it, however that ended. The process must lead a process group.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Request(TypedDict):
+    """What to run."""
+
+    package: str
+    """The compiled pipeline, a `.yaml` file; made of `pipeline.definition` where there is none."""
+
+    arguments: dict[str, Any]
+    """The pipeline's parameters."""
+
+    run_dir: str
+    """Gets the outputs of the tasks."""
+
+
+def main() -> int:
+    """Runs one pipeline; everything that KFP and the tasks print goes to standard output.
+
+    Returns:
+        The exit status: 0 after success, 1 where a task failed.
+    """
+    request: Request = json.loads(sys.stdin.readline())
+    _end_with_standard_input()
+    _name_the_interpreter()
+    # Only now: this takes seconds.
+    from kfp import components, local
+
+    from pipeline.compile import compile_pipeline
+
+    package = Path(request["package"])
+    if not package.exists():
+        compile_pipeline(package)
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=request["run_dir"],
+        raise_on_error=True,
+    )
+    pipeline = components.load_component_from_file(str(package))
+    try:
+        pipeline(**request["arguments"])
+    except RuntimeError as error:
+        print(error)
+        return 1
+    return 0
+
+
+def _end_with_standard_input() -> None:
+    """Kills this process group, the tasks in it, as soon as standard input is closed."""
+    lifeline = os.dup(0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+    def wait() -> None:
+        while os.read(lifeline, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _name_the_interpreter() -> None:
+    """Has KFP call the interpreter "python3", to be found on the search path.
+
+    KFP puts the interpreter's path into the text of a shell command, and for every "python3" in a
+    task's arguments: a path with a space, or a folder named after Python, would break the command.
+    """
+    if (Path(sys.executable).parent / "python3").exists():
+        search_path = os.environ.get("PATH", os.defpath)
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{search_path}"
+        sys.executable = "python3"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

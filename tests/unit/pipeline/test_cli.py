@@ -1,0 +1,142 @@
+"""The command line, as a process."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=environment, **{**pipes, **options})
+
+
+def call(*arguments: str, cwd: Path, **options: Any) -> tuple[int, str, str]:
+    with start(*arguments, cwd=cwd, **options) as process:
+        output, errors = process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+def test_help_needs_none_of_the_libraries_that_take_seconds(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pipeline.cli import main; main(['run', '--help'])\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--serving-dir DIR" in output and "learning_rate=" in output
+    for module in ("kfp", "tensorflow", "keras", "apache_beam", "numpy", "obstore"):
+        assert f"'{module}'" not in output
+
+
+def test_every_line_of_help_fits_a_terminal(tmp_path: Path) -> None:
+    for command in ((), ("run",), ("predict",), ("compile",)):
+        status, output, _ = call(*command, "--help", cwd=tmp_path)
+        assert status == 0
+        assert max(map(len, output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["run", "--nonsense"], "No such option"),
+        (["run", "--preset", "huge"], "'huge' is not one of 'default', 'seed', 'debug'"),
+        (["run", "--set", "num_epochs"], "'num_epochs' isn't KEY=VALUE"),
+        (["run", "--set", "num_epoch=3"], "did you mean 'num_epochs'?"),
+        (["run", "--set", "num_epochs=three"], "num_epochs=three: must be a whole number"),
+        (["run", "--set", "num_epochs=0"], "num_epochs=0: out of range"),
+        (["run", "--source", "nowhere"], "source 'nowhere': there is no such file or folder"),
+        (["run", "--serving-dir", "/proc/x"], "serving_dir /proc/x: cannot be written to"),
+        (["compile", "-o", "pipeline.txt"], "give a path that ends in .yaml"),
+        (["predict", "--serving-dir", "nowhere", "good"], "holds no model yet"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_a_message_and_makes_nothing(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    status, output, errors = call(*arguments, cwd=tmp_path)
+    assert (status, output) == (2, "")
+    assert words in errors and "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_on_a_terminal_asks_for_a_review(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    status, _, errors = call("predict", cwd=tmp_path, stdin=theirs)
+    os.close(ours)
+    os.close(theirs)
+    assert status == 2 and "one review a line on standard input" in errors
+
+
+def test_a_mistake_with_json_is_an_object_too(tmp_path: Path) -> None:
+    status, output, errors = call("run", "--source", "nowhere", "--json", cwd=tmp_path)
+    answer = json.loads(output.splitlines()[-1])
+    assert (status, answer["run_id"], answer["input_error"]) == (2, None, True)
+    assert answer["error"] in errors
+
+
+def test_input_that_a_task_refuses_ends_with_2_and_leaves_only_logs(tmp_path: Path) -> None:
+    (tmp_path / "reviews").mkdir()
+    status, output, errors = call("run", "--source", "reviews", "--json", cwd=tmp_path)
+    answer = json.loads(output)
+    assert (status, answer["task"], answer["input_error"]) == (2, "ingest", True)
+    assert "holds no review" in answer["error"] and answer["error"] in errors
+    assert "ingest      failed" in errors and "Traceback" not in errors
+    assert Path(answer["log"]).is_file()
+    assert not (tmp_path / "serving").exists()
+    run_dir = Path(answer["run_dir"])
+    files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
+    assert files == {"pipeline.yaml", "logs/ingest.log", "logs/pipeline.log"}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_and_its_tasks(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = f"http://user:p4ss@127.0.0.1:{server.getsockname()[1]}/a.tar.gz?signature=s3cret"
+        with start("run", "--source", source, cwd=tmp_path) as process:
+            connection, _ = server.accept()
+            with connection:
+                # The task waits for an answer by now.
+                process.send_signal(number)
+                output, errors = process.communicate()
+                connection.settimeout(30)
+                while connection.recv(4096):
+                    pass
+    assert process.returncode == status
+    assert b"Ended before the run was complete" in output and errors == b""
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any("p4ss" in text or "s3cret" in text for text in written)
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with start("run", "--help", cwd=tmp_path, stdout=writing) as process:
+        _, errors = process.communicate()
+    os.close(writing)
+    assert (process.returncode, errors) == (141, b"")
+
+
+def test_compile_says_where_the_pipeline_is(tmp_path: Path) -> None:
+    status, output, errors = call("compile", cwd=tmp_path)
+    assert (status, errors) == (0, "")
+    assert output == f"Wrote {tmp_path / 'pipeline.yaml'}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
