@@ -112,7 +112,7 @@ def _absolute(name: str, text: str) -> Path:
         raise InputError(f"{name} is empty: give a path")
     try:
         text.encode()
-        return Path(text).expanduser().absolute()
+        return Path(text).expanduser().resolve()
     except UnicodeEncodeError as error:
         raise InputError(f"{name} {text!r}: not UTF-8; give the path another name") from error
     except RuntimeError as error:

@@ -87,7 +87,7 @@ def failure(spec: RunSpec | None, error: Exception) -> dict[str, Any]:
         "input_error": failed.input_error if failed else isinstance(error, InputError),
         "task": failed.task if failed else None,
         "log": str(failed.log) if failed else None,
-        "log_tail": failed.tail if failed else [],
+        "log_tail": failed.tail if failed and failed.message is None else [],
         "seconds": failed.seconds if failed else {},
     }
 
