@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from components.export import export as export_module
 from components.export.clean_process import operations
 from components.export.export import export
 from components.shared.artifacts import directory_sha256
-from components.shared.config import TrainConfig
+from components.shared.config import PreprocessConfig, TrainConfig
 from components.shared.errors import InputError
 from components.shared.model_files import load_model
 from components.shared.tokenizer import TextEncoder
@@ -51,8 +52,13 @@ def saved_model(trained, prepared) -> Path:
 
 
 @pytest.fixture(scope="module")
-def serve(saved_model):
-    return tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+def loaded(saved_model):
+    return tf.saved_model.load(str(saved_model))
+
+
+@pytest.fixture(scope="module")
+def serve(loaded):
+    return loaded.signatures["serving_default"]
 
 
 def test_the_signature_is_the_documented_one(serve) -> None:
@@ -93,27 +99,31 @@ def test_an_answer_does_not_depend_on_the_batch(serve, texts) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
 
 
-@settings(deadline=None, max_examples=100)
-@given(text=st.one_of(st.text(), st.binary()))
-def test_token_ids_in_the_saved_model_equal_those_in_a_record(saved_model, prepared, text) -> None:
-    """The SavedModel's own encoder against the code that wrote the TFRecords."""
-    import apache_beam as beam
-
+@pytest.fixture(scope="module")
+def write_record(prepared) -> Callable[[bytes], tf.train.Example]:
+    """Encodes a text as preprocessing does, with the vocabulary of `prepared`."""
     from components.preprocess.transforms import Encode, ReviewBatch
-    from components.shared.config import PreprocessConfig
 
-    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    config = PreprocessConfig(vocabulary_size=60, max_length=32)
-    encode = Encode(config, {"train": 1})
+    encode = Encode(PreprocessConfig(vocabulary_size=60, max_length=32), {"train": 1})
     vocabulary = (prepared.vocabulary / "vocabulary.txt").read_bytes().splitlines()
     encode.start_bundle()
-    batch = ReviewBatch("train", [b"id"], [encoded], [1])
-    ((_, (record,)),) = encode.process(batch, vocabulary)
-    example = tf.train.Example.FromString(record.serialized)
-    in_record = list(example.features.feature["token_ids"].int64_list.value)
-    in_saved_model = tf.saved_model.load(str(saved_model)).encode(tf.constant([encoded]))
-    assert in_saved_model.to_list() == [in_record]
-    assert isinstance(encode, beam.DoFn)
+
+    def write(text: bytes) -> tf.train.Example:
+        batch = ReviewBatch("train", [b"id"], [text], [1])
+        ((_, (record,)),) = encode.process(batch, vocabulary)
+        return tf.train.Example.FromString(record.serialized)
+
+    return write
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.one_of(st.text(), st.binary()))
+def test_token_ids_in_the_saved_model_equal_those_in_a_record(loaded, write_record, text) -> None:
+    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    feature = write_record(encoded).features.feature
+    in_record = list(feature["token_ids"].int64_list.value)
+    assert loaded.encode(tf.constant([encoded])).to_list() == [in_record]
+    assert feature["length"].int64_list.value == [len(in_record)]
 
 
 def test_the_graph_holds_core_operations_alone(saved_model) -> None:

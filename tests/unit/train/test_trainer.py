@@ -166,10 +166,10 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(prepared, tmp_path) -
 
 
 def test_training_learns(prepared, tmp_path) -> None:
-    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), "learning_rate": 0.03})
-    history = run(prepared, tmp_path, config)
-    assert history["epochs"][-1]["loss"] < history["epochs"][0]["loss"] - 0.1
-    assert history["epochs"][-1]["validation_accuracy"] > 0.8
+    change = {"learning_rate": 0.02, "num_epochs": 6, "early_stopping_patience": None}
+    config = TrainConfig.from_mapping({**CONFIG.to_mapping(), **change, "dropout_rate": 0.0})
+    first, *_, last = run(prepared, tmp_path, config)["epochs"]
+    assert last["loss"] < 0.7 * first["loss"] and last["accuracy"] > 0.75 > first["accuracy"]
     assert (tmp_path / "run/learning_curves.png").stat().st_size > 10_000
     assert list((tmp_path / "run/tensorboard/train").glob("events*"))
 
