@@ -82,15 +82,13 @@ def run_pipeline(
     files = [(split, str(file)) for split in shards for file in split_shards(reviews, split)]
     try:
         with beam.Pipeline(options=_options(config)) as pipeline:
-            batches = (
-                pipeline
-                | "Files" >> beam.Create(files)
-                | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(transforms.read_reviews)
-            )
+            sources = pipeline | "Files" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
+            # Train is read once more to count it: to keep its reviews until the vocabulary is
+            # known would take as much memory as there are.
             tokens = (
-                batches
-                | "Train" >> beam.Filter(lambda batch: batch.split == "train")
+                sources
+                | "Train" >> beam.Filter(lambda source: source[0] == "train")
+                | "ReadTrain" >> beam.FlatMap(transforms.read_reviews)
                 | "Count" >> beam.ParDo(transforms.CountTokens())
                 | "SumCounts" >> beam.CombineGlobally(transforms.SumCounts())
                 | "Cut" >> beam.Map(transforms.cut_vocabulary, config.vocabulary_size)
@@ -99,9 +97,14 @@ def run_pipeline(
             _ = tokens | "WriteVocabulary" >> beam.Map(
                 lambda tokens: Path(path).write_bytes(transforms.vocabulary_bytes(tokens))
             )
-            encoded = batches | "Encode" >> beam.ParDo(
-                transforms.Encode(config, shards), beam.pvalue.AsSingleton(tokens)
-            ).with_outputs(transforms.Encode.STATISTICS, main="records")
+            encoded = (
+                sources
+                | "Read" >> beam.FlatMap(transforms.read_reviews)
+                | "Encode"
+                >> beam.ParDo(
+                    transforms.Encode(config, shards), beam.pvalue.AsSingleton(tokens)
+                ).with_outputs(transforms.Encode.STATISTICS, main="records")
+            )
             duplicates = (
                 encoded.records
                 | "ByShard" >> beam.GroupByKey()

@@ -17,6 +17,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from components.preprocess.statistics import SplitStatistics
+from components.shared import events
 from components.shared.config import PreprocessConfig
 from components.shared.features import (
     VOCABULARY_FILE,
@@ -52,6 +53,7 @@ class Record:
 def read_reviews(split_and_file: tuple[str, str]) -> Iterator[ReviewBatch]:
     """Reads a TFRecord file of the prepared data set, in batches."""
     split, file = split_and_file
+    events.progress(f"reading {split}: {Path(file).name}")
     for records in read_records(file, BATCH_SIZE):
         reviews = parse_review(records)
         yield ReviewBatch(
@@ -200,6 +202,7 @@ class WriteShard(beam.DoFn):
         )
         path = Path(self._directory) / split / shard_name(shard, self._shards[split])
         path.parent.mkdir(exist_ok=True)
+        events.progress(f"writing {split}: {path.name}")
         with tf.io.TFRecordWriter(str(path)) as writer:
             for record in records:
                 writer.write(record.serialized)
