@@ -11,10 +11,26 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	if $$python -c '$(IS_PYTHON_311)' 2>/dev/null; then command -v $$python; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint clean
+.PHONY: help setup run test lint image image-gpu clean
+
+# The client, the base and the name of the images; PIP_INDEX_URL is passed on, or, for one with a
+# password, PIP_CONF, the path of a pip.conf.
+DOCKER ?= docker
+BASE_IMAGE ?= python:3.11-slim-bookworm
+IMAGE ?= imdb-pipeline-python
+
+PIP_ARGS = $(if $(PIP_CONF),--secret id=pip.conf$(comma)src='$(PIP_CONF)', \
+	$(if $(PIP_INDEX_URL),$(if $(findstring @,$(PIP_INDEX_URL)),$(error PIP_INDEX_URL has a password, \
+	which the image would show: put it into a file and give PIP_CONF=FILE),--build-arg PIP_INDEX_URL)))
+comma := ,
+BUILD_IMAGE = $(DOCKER) build --file docker/Dockerfile --build-arg BASE_IMAGE='$(BASE_IMAGE)' \
+	--build-arg UV_VERSION=$(UV_VERSION) $(PIP_ARGS) \
+	--build-arg VERSION='$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)' \
+	--build-arg REVISION='$(shell git describe --always --abbrev=40 --exclude="*" --dirty 2>/dev/null)' \
+	--build-arg SOURCE='$(shell git config --get remote.origin.url | sed "s,//[^/@]*@,//,")' $(ARGS)
 
 help:  ## Say what there is to make.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 setup: .venv/.installed  ## Install what is missing: the locked packages into .venv.
 
@@ -28,6 +44,12 @@ lint: setup  ## Check style and types.
 	@.venv/bin/ruff check pipeline components tests
 	@.venv/bin/ruff format --check pipeline components tests
 	@.venv/bin/mypy
+
+image:  ## Build the image that the tasks run in; ARGS="..." goes to `docker build`.
+	@$(BUILD_IMAGE) --tag '$(IMAGE):latest' .
+
+image-gpu:  ## Build the image for NVIDIA GPUs.
+	@$(BUILD_IMAGE) --build-arg ACCELERATOR=gpu --tag '$(IMAGE):gpu' .
 
 clean:  ## Remove what setup and the tools have made; runs and models stay.
 	rm -rf .venv .tools .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -7,20 +7,31 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from components.shared.errors import FAILURE_EXIT, INPUT_ERROR_EXIT, InputError, storage_message
+from components.shared.errors import (
+    FAILURE_EXIT,
+    INPUT_ERROR_EXIT,
+    NOT_BLESSED_EXIT,
+    InputError,
+    storage_message,
+)
+from components.shared.image import DEFAULT_IMAGE
 from pipeline.config import PRESETS
 from pipeline.config import preset as named_preset
+from pipeline.console import Console
+from pipeline.options import keys_help
+from pipeline.runner import Containers
+from pipeline.task import task
 
-NOT_BLESSED_EXIT = 3
+if TYPE_CHECKING:
+    from pipeline.plan import RunSpec
+
 _SIGNAL_EXIT = 128
-_MARGIN = 76
 
 
 class Terminated(BaseException):
@@ -96,34 +107,15 @@ def _parse_overrides(
     return overrides
 
 
-def _keys_help() -> str:
-    """The keys of --set with the values of the default preset, wrapped, for the help text."""
-    lines = ["\b", "Keys of --set, with the values of the default preset:"]
-    for task in fields(config := named_preset("default")):
-        values = getattr(config, task.name).to_mapping()
-        words = [f"{key}={_shown(value)}" for key, value in values.items()]
-        line = f"  {task.name:<11}"
-        for word in words:
-            if len(line) + 1 + len(word) > _MARGIN:
-                lines.append(line)
-                line = " " * 13
-            line += f" {word}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"'{' '.join(value)}'"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """From raw movie reviews to a served sentiment model."""
 
 
-@cli.command(epilog=_keys_help())
+cli.add_command(task)
+
+
+@cli.command(epilog=keys_help())
 @click.option(
     "--source",
     metavar="bundled|tfds|PATH-OR-URI",
@@ -161,6 +153,18 @@ def cli() -> None:
     show_default=True,
     help="Gets a folder for each run, with its outputs and logs.",
 )
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Where a task runs: in a process or in a Docker container.",
+)
+@click.option(
+    "--image",
+    help=f"The image of the containers, pulled if it isn't there.  [default: {DEFAULT_IMAGE}]",
+)
+@click.option("--gpus", is_flag=True, help="Gives the containers all GPUs of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Ends with one JSON object on stdout.")
 @click.option("--verbose", is_flag=True, help="Shows all that the tasks print.")
 @click.option("--require-blessed", is_flag=True, help="Exits with 3 if the gate refuses the model.")
@@ -170,6 +174,9 @@ def run(
     overrides: dict[str, str],
     serving_dir: str,
     pipeline_root: str,
+    runner: str,
+    image: str | None,
+    gpus: bool,
     as_json: bool,
     verbose: bool,
     require_blessed: bool,
@@ -179,9 +186,10 @@ def run(
     Exit status: 0 when it ran to its end, 1 when a task failed, 2 for bad usage or input, 3 for a
     model that wasn't blessed where --require-blessed is given.
     """
+    if runner != "docker" and (image or gpus):
+        raise click.UsageError("--image and --gpus go with --runner docker")
     # Imported by the command that needs them, so that --help doesn't wait.
     from pipeline import local, result
-    from pipeline.console import Console
     from pipeline.plan import plan
 
     started = time.monotonic()
@@ -196,7 +204,8 @@ def run(
             pipeline_root=pipeline_root,
         )
         console.say(f"Run {spec.run_id}, preset {preset}; outputs and logs go to {spec.run_dir}")
-        tasks = local.run(spec, console)
+        containers = _containers(spec, image, gpus, console) if runner == "docker" else None
+        tasks = local.run(spec, console, containers)
         outcome = result.gather(spec, tasks, time.monotonic() - started)
     except local.RunFailed as error:
         console.say_all(result.failure_lines(error))
@@ -252,15 +261,26 @@ def predict(serving_dir: str, texts: tuple[str, ...]) -> None:
     show_default=True,
     help="Where it goes.",
 )
-def compile_command(output: str) -> None:
+@click.option(
+    "--image",
+    help=f"The image of every task, best by its digest.  [default: {DEFAULT_IMAGE}]",
+)
+def compile_command(output: str, image: str | None) -> None:
     """Compile the pipeline to YAML, for a Kubeflow Pipelines cluster."""
     from pipeline.compile import compile_pipeline
 
     path = Path(output).absolute()
-    compile_pipeline(path)
+    compile_pipeline(path, image)
     click.echo(f"Wrote {path}")
 
 
 def _answer(as_json: bool, value: Mapping[str, Any]) -> None:
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _containers(spec: "RunSpec", image: str | None, gpus: bool, console: Console) -> Containers:
+    # docker takes a while to import, which a run without containers needn't wait for.
+    from pipeline.engine import prepare
+
+    return prepare(spec, image or DEFAULT_IMAGE, gpus, console.say)

@@ -7,8 +7,8 @@ its state have been read, and what its task has declared to write must be there.
 
 import json
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,11 @@ def run_container(
         container = client.containers.create(
             image, list(command[1:]), entrypoint=[command[0]], volumes=dict(volumes), **settings
         )
-        container.start()
-        _print_log(container)
+        # Attached before its first line: the log that podman streams of a busy task has gaps.
+        output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+        with closing(output):
+            container.start()
+            _print_output(output, container)
         status = int(container.wait()["StatusCode"])
         container.reload()
         trouble = _trouble(status, container.attrs) or (_missing(command) if status == 0 else None)
@@ -69,17 +72,19 @@ def run_container(
     return status or FAILURE
 
 
-def _print_log(container: Any) -> None:
-    """Prints what a container prints, line by line, until it has ended."""
-    printed, rest = 0, b""
-    for chunk in container.logs(stream=True, follow=True):
-        printed += len(chunk)
-        rest = _print_lines(rest + chunk)
+def _print_output(output: Iterable[tuple[bytes | None, bytes | None]], container: Any) -> None:
+    """Prints what a container writes, line by line, until it has ended."""
+    printed, rests = 0, [b"", b""]
+    for chunks in output:
+        for i, chunk in enumerate(chunks):
+            printed += len(chunk or b"")
+            rests[i] = _print_lines(rests[i] + (chunk or b""))
     container.wait()
-    # Engines have been seen to close the stream before its last lines.
-    rest = _print_lines(rest + container.logs()[printed:])
-    if rest:
-        _print_lines(rest + b"\n")
+    # What is there if the connection was cut.
+    missed = container.logs()[printed:]
+    for rest in (rests[0] + missed, rests[1]):
+        if rest:
+            _print_lines(rest + b"\n")
 
 
 def _print_lines(text: bytes) -> bytes:
@@ -92,15 +97,13 @@ def _print_lines(text: bytes) -> bytes:
 
 def _trouble(status: int, attributes: Mapping[str, Any]) -> str | None:
     """Why a container was ended by others, None if it ended by itself."""
+    limit = attributes["HostConfig"].get("Memory")
+    allowed = f"the {limit / 2**20:,.0f} MiB that it was allowed" if limit else "there is"
     if attributes["State"].get("OOMKilled"):
-        limit = attributes["HostConfig"].get("Memory")
-        allowed = f"the {limit / 2**20:,.0f} MiB that it was allowed" if limit else "what there is"
-        return f"out of memory: the container needed more than {allowed}, and was killed"
+        return f"out of memory: the container took more than {allowed}, and was killed"
     if status == _SIGNALLED + signal.SIGKILL:
-        return (
-            "the container was killed (SIGKILL); this machine, or Docker's virtual machine, may be "
-            "out of memory"
-        )
+        # Not every engine says so.
+        return f"the container was killed; out of memory, most likely: more than {allowed}"
     if status > _SIGNALLED and status - _SIGNALLED in list(signal.Signals):
         return f"the container was ended by {signal.Signals(status - _SIGNALLED).name}"
     return None

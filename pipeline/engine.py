@@ -1,23 +1,24 @@
 """The Docker engine behind `run --runner docker`: found, asked, and told what the tasks need."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
-from urllib.parse import unquote, urlsplit
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from components.shared.errors import InputError
 from components.shared.image import DEFAULT_IMAGE
+from pipeline.plan import BUILT_IN_SOURCES, RunSpec, local_path
+from pipeline.runner import Containers
 
 RUN_LABEL = "imdb-pipeline.run"
 """The label of a container that names the run that it belongs to."""
 
 _CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 60
 _SHARED_MEMORY = "1g"
 # What object stores and proxies are reached by; a task in a container needs it as one in a process.
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -28,21 +29,6 @@ _START = (
 )
 
 
-class Containers(TypedDict):
-    """How the containers of a run are made, as JSON values."""
-
-    url: str
-    """Where the engine listens."""
-
-    image: str
-
-    settings: dict[str, Any]
-    """Keyword arguments of docker-py's `containers.create`."""
-
-    volumes: dict[str, dict[str, str]]
-    """What is mounted beside KFP's own folders: by path, docker-py's `bind` and `mode`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Engine:
     """An engine that answers."""
@@ -51,7 +37,9 @@ class Engine:
 
     client: docker.DockerClient
 
-    def containers(self, run_id: str, image: str, folders: Mapping[Path, str], gpus: bool) -> Containers:
+    def containers(
+        self, run_id: str, image: str, folders: Mapping[Path, str], gpus: bool
+    ) -> Containers:
         """What a run needs.
 
         Args:
@@ -59,17 +47,14 @@ class Engine:
             image: the image of every task.
             folders: the mode, "ro" or "rw", of what is mounted under its own path.
             gpus: whether the containers get all GPUs.
-
-        Raises:
-            InputError: Docker can't mount one of the folders.
         """
         options = self.client.info().get("SecurityOptions") or []
         # Without root, the engine takes user 0 in a container for the user who runs the engine.
         rootless = any("name=rootless" in option for option in options)
         relabel = ",z" if "name=selinux" in options else ""
-        require_mountable(folders)
         return Containers(
             url=self.url,
+            run_id=run_id,
             image=image,
             settings={
                 "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
@@ -85,8 +70,8 @@ class Engine:
             },
         )
 
-    def require_image(self, image: str) -> None:
-        """Pulls an image that isn't there.
+    def require_image(self, image: str, say: Callable[[str], None]) -> None:
+        """Pulls an image that isn't there, having said so.
 
         Raises:
             InputError: there is no such image.
@@ -100,6 +85,7 @@ class Engine:
                     f"image {image}: not built yet; build it with `make image`, or name another "
                     "with --image"
                 ) from error
+            say(f"Pulling {image}")
             self._pull(image)
         except DockerException as error:
             raise InputError(f"image {image}: {reason(error)}; give NAME:TAG") from error
@@ -114,10 +100,33 @@ class Engine:
                 "build it with `make image`, or name another with --image"
             ) from error
         finally:
-            self.client.api.timeout = _CONNECT_SECONDS
+            self.client.api.timeout = _ANSWER_SECONDS
 
 
 _ALL_GPUS = {"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}
+
+
+def prepare(spec: RunSpec, image: str, gpus: bool, say: Callable[[str], None]) -> Containers:
+    """Finds the engine and the image of a run, and says how its containers are made.
+
+    Args:
+        spec: the run.
+        image: the image of every task; pulled if it isn't there.
+        gpus: whether the containers get all GPUs.
+        say: tells the user what takes a while.
+
+    Raises:
+        InputError: no engine answers, there is no such image, or a folder can't be mounted.
+    """
+    folders = {}
+    if spec.source not in BUILT_IN_SOURCES and (source := local_path(spec.source)):
+        folders[source] = "ro"
+    if serving_dir := local_path(spec.serving_dir):
+        folders[serving_dir] = "rw"
+    require_mountable([*folders, spec.run_dir])
+    engine = connect()
+    engine.require_image(image, say)
+    return engine.containers(spec.run_id, image, folders, gpus)
 
 
 def connect() -> Engine:
@@ -135,6 +144,7 @@ def connect() -> Engine:
         except (DockerException, OSError, ValueError) as error:
             tried.append(f"{url} ({reason(error)})")
         else:
+            client.api.timeout = _ANSWER_SECONDS
             return Engine(url, client)
     raise InputError(f"no Docker answers; tried {', '.join(tried)}. {_START}")
 
@@ -155,12 +165,14 @@ def reason(error: BaseException) -> str:
 def remove_containers(url: str, run_id: str) -> None:
     """Ends and removes the containers of a run, if an engine still answers."""
     with suppress(DockerException, OSError):
-        client = docker.from_env(
-            timeout=_CONNECT_SECONDS, environment={**os.environ, "DOCKER_HOST": url}
-        )
+        environment = {**os.environ, "DOCKER_HOST": url}
+        client = docker.from_env(timeout=_ANSWER_SECONDS, environment=environment)
         for container in client.containers.list(
             all=True, filters={"label": f"{RUN_LABEL}={run_id}"}, ignore_removed=True
         ):
+            with suppress(DockerException, OSError):
+                # Removal alone would wait for the task to end by itself.
+                container.kill()
             with suppress(DockerException, OSError):
                 container.remove(force=True, v=True)
 
@@ -174,30 +186,6 @@ def require_mountable(paths: Iterable[Path]) -> None:
     for path in paths:
         if ":" in str(path):
             raise InputError(f"{path}: Docker can't mount a path with a colon; give another")
-
-
-def local_path(location: str) -> Path | None:
-    """The path of a location on this machine, None for a location elsewhere."""
-    if location.startswith("file://"):
-        return Path(unquote(urlsplit(location).path))
-    return None if "://" in location else Path(location)
-
-
-@contextmanager
-def present(folder: Path) -> Iterator[None]:
-    """Makes a folder, which Docker would make as root; removes it if nothing was put there.
-
-    Raises:
-        OSError: it can't be made.
-    """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
 
 
 def _addresses(environment: Mapping[str, str]) -> list[str]:

@@ -1,16 +1,16 @@
-"""Runs the pipeline on this machine: KFP's local runner, one process a task."""
+"""Runs the pipeline on this machine: KFP's local runner, one process or container a task."""
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import RunSpec, redacted, unwritable
+from pipeline.plan import RunSpec, local_path, redacted, unwritable
 from pipeline.process import lines, process_group
-from pipeline.runner import Request
+from pipeline.runner import Containers, Request
 from pipeline.stream import RUNNER, Observer, State, Task, TaskStream
 
 _TICK = 1.0
@@ -45,6 +45,7 @@ def execute(
     *,
     package: Path | None = None,
     hidden: Mapping[str, str] | None = None,
+    containers: Containers | None = None,
 ) -> list[Task]:
     """Runs a compiled pipeline to its end.
 
@@ -55,6 +56,7 @@ def execute(
         observer: is told how it goes.
         package: the compiled pipeline, None for that of `pipeline.definition`.
         hidden: texts that no log may hold, and what stands in their place.
+        containers: how the tasks' containers are made; None for a process a task.
 
     Returns:
         The tasks that ran, in their order.
@@ -67,6 +69,7 @@ def execute(
         package=str(package or run_dir / "pipeline.yaml"),
         arguments=dict(arguments),
         run_dir=str(run_dir),
+        containers=containers,
     )
     logs = run_dir / "logs"
     with closing(TaskStream(logs, observer, hidden=hidden or {})) as stream:
@@ -78,12 +81,14 @@ def execute(
                     else:
                         stream.feed(line)
         finally:
+            if containers:
+                _remove_containers(containers)
             _remove_partial(run_dir)
     _raise_for_failure(stream, process.returncode)
     return list(stream.tasks.values())
 
 
-def run(spec: RunSpec, observer: Observer) -> list[Task]:
+def run(spec: RunSpec, observer: Observer, containers: Containers | None = None) -> list[Task]:
     """Runs the pipeline; see `execute`.
 
     Raises:
@@ -98,12 +103,37 @@ def run(spec: RunSpec, observer: Observer) -> list[Task]:
     # KFP prints the arguments of a task as JSON.
     spellings = (spec.source, json.dumps(spec.source)[1:-1])
     hidden = dict.fromkeys(spellings, redacted(spec.source))
-    return execute(spec.run_dir, spec.arguments(), observer, hidden=hidden)
+    with ExitStack() as stack:
+        if containers and (serving_dir := local_path(spec.serving_dir)):
+            stack.enter_context(_present(serving_dir))
+        return execute(
+            spec.run_dir, spec.arguments(), observer, hidden=hidden, containers=containers
+        )
 
 
 def seconds_by_task(tasks: Iterable[Task]) -> dict[str, float]:
     """How long each task took, in seconds."""
     return {task.name: round(task.seconds, 3) for task in tasks}
+
+
+@contextmanager
+def _present(folder: Path) -> Iterator[None]:
+    """Makes a folder that is to be mounted, else Docker makes it, as root; removes it if unused."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _remove_containers(containers: Containers) -> None:
+    # docker takes a while to import, which a run without containers needn't wait for.
+    from pipeline.engine import remove_containers
+
+    remove_containers(containers["url"], containers["run_id"])
 
 
 def _remove_partial(run_dir: Path) -> None:

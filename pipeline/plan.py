@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from components.shared.errors import InputError
 from components.shared.registry import check_writable
 from components.shared.storage import StorageFailure
 from pipeline.config import PipelineConfig
 
-_BUILT_IN_SOURCES = ("bundled", "tfds")
+BUILT_IN_SOURCES = ("bundled", "tfds")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -63,7 +63,7 @@ def plan(
     Raises:
         InputError: a local source doesn't exist, or a folder can't be written to.
     """
-    if source not in _BUILT_IN_SOURCES:
+    if source not in BUILT_IN_SOURCES:
         source = _checked_uri(source) if _is_uri(source) else str(_existing(source))
     if not _is_uri(serving_dir):
         serving_dir = str(_absolute("serving_dir", serving_dir))
@@ -92,6 +92,13 @@ def redacted(source: str) -> str:
         return source
     parts = urlsplit(source)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def local_path(location: str) -> Path | None:
+    """The path of a location on this machine, None for a location elsewhere."""
+    if location.startswith("file://"):
+        return Path(unquote(urlsplit(location).path))
+    return None if _is_uri(location) else Path(location)
 
 
 def _is_uri(text: str) -> bool:

@@ -14,6 +14,25 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 
+class Containers(TypedDict):
+    """How the containers of a run are made, as JSON values."""
+
+    url: str
+    """Where the engine listens."""
+
+    run_id: str
+    """Labels the containers."""
+
+    image: str
+    """The image of every task."""
+
+    settings: dict[str, Any]
+    """Keyword arguments of docker-py's `containers.create`."""
+
+    volumes: dict[str, dict[str, str]]
+    """What is mounted beside KFP's own folders: by path, docker-py's `bind` and `mode`."""
+
+
 class Request(TypedDict):
     """What to run."""
 
@@ -26,6 +45,9 @@ class Request(TypedDict):
     run_dir: str
     """Gets the outputs of the tasks."""
 
+    containers: Containers | None
+    """How the tasks' containers are made; None where they run as processes."""
+
 
 def main() -> int:
     """Runs one pipeline; everything that KFP and the tasks print goes to standard output.
@@ -34,7 +56,8 @@ def main() -> int:
         The exit status: 0 after success, 1 where a task failed.
     """
     request: Request = json.loads(sys.stdin.readline())
-    _end_with_standard_input()
+    containers = request["containers"]
+    _end_with_standard_input(containers)
     _name_the_interpreter()
     # Only now: this takes seconds.
     from kfp import components, local
@@ -43,9 +66,9 @@ def main() -> int:
 
     package = Path(request["package"])
     if not package.exists():
-        compile_pipeline(package)
+        compile_pipeline(package, containers["image"] if containers else None)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=_docker_runner(containers) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=request["run_dir"],
         raise_on_error=True,
     )
@@ -58,7 +81,23 @@ def main() -> int:
     return 0
 
 
-def _end_with_standard_input() -> None:
+def _docker_runner(containers: Containers) -> Any:
+    """KFP's `DockerRunner`, with what runs a container in it replaced."""
+    from kfp import local
+    from kfp.local import docker_task_handler
+
+    from pipeline.container import run_container
+
+    def run(*, volumes: dict[str, Any], **arguments: Any) -> int:
+        return run_container(volumes={**containers["volumes"], **volumes}, **arguments)
+
+    docker_task_handler.run_docker_container = run
+    # KFP asks Docker where this says.
+    os.environ["DOCKER_HOST"] = containers["url"]
+    return local.DockerRunner(**containers["settings"])
+
+
+def _end_with_standard_input(containers: Containers | None) -> None:
     """Kills this process group, the tasks in it, as soon as standard input is closed."""
     lifeline = os.dup(0)
     with Path(os.devnull).open("rb") as nothing:
@@ -67,6 +106,10 @@ def _end_with_standard_input() -> None:
     def wait() -> None:
         while os.read(lifeline, 1):
             pass
+        if containers:
+            from pipeline.engine import remove_containers
+
+            remove_containers(containers["url"], containers["run_id"])
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()

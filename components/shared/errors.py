@@ -10,6 +10,7 @@ from components.shared import events
 
 INPUT_ERROR_EXIT = 2
 FAILURE_EXIT = 1
+NOT_BLESSED_EXIT = 3
 
 _STORAGE_ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run again",

@@ -41,3 +41,11 @@ def test_kfps_local_runner_can_evaluate_every_condition(tmp_path: Path) -> None:
     text = (tmp_path / "pipeline.yaml").read_text()
     conditions = re.findall(r"condition: inputs\.parameter_values\['([^']+)'\]", text)
     assert conditions == ["pipelinechannel--evaluate-Output"]
+
+
+def test_another_image_is_every_task_s(tmp_path: Path) -> None:
+    image = "registry.example/imdb@sha256:" + "0" * 64
+    compile_pipeline(tmp_path / "one.yaml", image)
+    compile_pipeline(tmp_path / "two.yaml")
+    assert (tmp_path / "one.yaml").read_text().count(f"image: {image}\n") == 6
+    assert image not in (tmp_path / "two.yaml").read_text()

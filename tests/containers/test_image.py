@@ -1,0 +1,89 @@
+"""What is in the image, who runs it, and what its commands say."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
+from pipeline.engine import Engine
+
+NOBODY = "1000650000:0"
+RunImage = Callable[..., tuple[int, str]]
+CONFIGS = {
+    "ingest": IngestConfig,
+    "preprocess": PreprocessConfig,
+    "train": TrainConfig,
+    "export": None,
+    "evaluate": EvaluateConfig,
+    "push": None,
+}
+
+
+def test_the_image_is_small_and_labelled(engine: Engine, image: str) -> None:
+    attributes = engine.client.images.get(image).attrs
+    base = engine.client.images.get("python:3.11-slim-bookworm").attrs
+    # Some bases are larger than the official one, of 130 MB.
+    assert attributes["Size"] - base["Size"] < 1.75e9
+    labels = attributes["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert len(labels["org.opencontainers.image.revision"].removesuffix("-dirty")) == 40
+    assert attributes["Config"]["User"] == "10001:0"
+
+
+def test_nothing_is_left_of_the_build(run_image: RunImage) -> None:
+    tools = " -o ".join(f"-name {name}" for name in ("uv", "gcc", "cc", "g++", "ld"))
+    look = f"find / -xdev -name .git -o -type f \\( {tools} \\) 2>/dev/null; ls -A /build"
+    _, found = run_image("sh", "-c", look)
+    assert found.count("/") == 1 and "/build" in found, found
+    packages = "/opt/venv/lib/python3.11/site-packages"
+    status, found = run_image(
+        "find", packages, "-name", "tests", "-o", "-name", "pytest", "-o", "-name", "pip"
+    )
+    assert (status, found) == (0, "")
+    _, found = run_image("find", "/root", "/tmp", "/var/tmp", "/home", "-name", "*cache*", user="0")
+    assert found == ""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_task_explains_itself(run_image: RunImage, name: str) -> None:
+    status, text = run_image(name, "--help", user=NOBODY)
+    assert status == 0
+    config = CONFIGS[name]
+    for field in fields(config) if config else ():
+        assert f"--{field.name.replace('_', '-')} " in text
+    assert " ".join(text.split()).count("[default: ") >= (len(fields(config)) if config else 0)
+
+
+def test_a_mistake_ends_with_2(run_image: RunImage, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    status, text = run_image("train", "--num-epochs", "0", user=NOBODY)
+    assert (status, "Missing option" in text) == (2, True)
+    (tmp_path / "reviews").mkdir()
+    outputs = "--examples examples --vocabulary vocabulary --statistics statistics".split()
+    status, text = run_image(
+        "preprocess", "--reviews", "reviews", *outputs, volume=tmp_path, user=NOBODY
+    )
+    assert status == 2
+    assert "Error: /data/reviews: holds no prepared reviews" in text
+    assert "Traceback" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["reviews"]
+
+
+def test_a_task_runs_alone_as_any_user(
+    run_image: RunImage, tmp_path: Path, write_reviews: Callable[..., Path]
+) -> None:
+    write_reviews(tmp_path / "source", per_class=20)
+    tmp_path.chmod(0o777)
+    status, text = run_image(
+        "ingest", "--source", "source", "--reviews", "reviews", volume=tmp_path, user=NOBODY
+    )
+    assert status == 0, text
+    assert (tmp_path / "reviews" / "summary.json").stat().st_uid == 1_000_650_000
+
+
+def test_other_commands_run_as_they_are(run_image: RunImage) -> None:
+    assert run_image("sh", "-c", "echo $HOME; exit 5") == (5, "/tmp\n")
+    status, text = run_image("imdb-pipeline", "--help")
+    assert (status, "Commands:" in text) == (0, True)

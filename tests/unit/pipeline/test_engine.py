@@ -1,0 +1,71 @@
+"""How a Docker engine is looked for, and what a run asks of it."""
+
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import InputError
+from pipeline.cli import main
+from pipeline.engine import connect, require_mountable
+from pipeline.plan import local_path
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    url = f"unix://{tmp_path}/docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", url)
+    return url
+
+
+def test_where_no_docker_answers_the_message_says_what_was_tried(nowhere: str) -> None:
+    with pytest.raises(InputError) as caught:
+        connect()
+    assert f"tried {nowhere} (No such file or directory)" in str(caught.value)
+    assert "systemctl start docker" in str(caught.value)
+
+
+def test_all_usual_sockets_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    try:
+        connect()
+    except InputError as error:
+        for name in ("/var/run/docker.sock", "run/docker.sock", "run/podman/podman.sock"):
+            assert name in str(error)
+    else:
+        pytest.skip("a Docker engine answers at one of the usual sockets")
+
+
+@pytest.mark.parametrize("host", ["nonsense", "tcp://127.0.0.1:1", "ssh://", "npipe:////./pipe/x"])
+def test_a_docker_host_that_is_none_is_named(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(InputError, match="no Docker answers; tried"):
+        connect()
+
+
+def test_a_run_without_docker_leaves_nothing_behind(
+    nowhere: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--serving-dir", f"{tmp_path}/serving", "--pipeline-root", f"{tmp_path}/runs"]
+    assert main(["run", "--runner", "docker", *folders]) == 2
+    assert "no Docker answers" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_image_goes_with_docker(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--image", "some"]) == 2
+    assert "go with --runner docker" in capsys.readouterr().err
+
+
+def test_a_path_with_a_colon_is_refused() -> None:
+    with pytest.raises(InputError, match="/a:b: Docker can't mount a path with a colon"):
+        require_mountable([Path("/a:b")])
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [("/a/b", "/a/b"), ("file:///a%20b", "/a b"), ("s3://bucket/a", None), ("https://a/b", None)],
+)
+def test_what_lies_on_this_machine_is_known(location: str, path: str | None) -> None:
+    assert local_path(location) == (Path(path) if path else None)
