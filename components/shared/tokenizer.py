@@ -5,6 +5,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from components.shared.artifacts import file_sha256
+
 PAD = "<pad>"
 UNK = "<unk>"
 PAD_ID = 0
@@ -54,6 +56,26 @@ def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(texts)
 
 
+class _VocabularyInitializer(tf.lookup.TextFileInitializer):
+    """Reads the lines of a vocabulary, line n as the token with id n."""
+
+    def __init__(self, vocabulary: str | Path) -> None:
+        self._digest = file_sha256(vocabulary)
+        super().__init__(
+            str(vocabulary),
+            key_dtype=tf.string,
+            key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+            value_dtype=tf.int64,
+            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+
+    @property
+    def _shared_name(self) -> str:
+        # TensorFlow would name the table by the path of the file, and a SavedModel keeps the name:
+        # equal models would differ. Tables of one name are one table, so it tells contents apart.
+        return f"vocabulary_{self._digest}"
+
+
 class TextEncoder(tf.Module):
     """Turns reviews into token ids, by the lines of a vocabulary file.
 
@@ -69,14 +91,9 @@ class TextEncoder(tf.Module):
         super().__init__(name="text_encoder")
         self.max_length = max_length
         self.truncating = truncating
-        initializer = tf.lookup.TextFileInitializer(
-            str(vocabulary),
-            key_dtype=tf.string,
-            key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-            value_dtype=tf.int64,
-            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+        self.table = tf.lookup.StaticHashTable(
+            _VocabularyInitializer(vocabulary), default_value=UNK_ID
         )
-        self.table = tf.lookup.StaticHashTable(initializer, default_value=UNK_ID)
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Encodes string `[batch]` as int64 `[batch, None]`, 1 to `max_length` ids a row."""

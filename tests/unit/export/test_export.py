@@ -151,18 +151,12 @@ def test_it_holds_the_vocabulary_and_warm_up_requests(saved_model, prepared, ser
 
 
 def test_the_same_model_gives_the_same_bytes(trained, prepared, tmp_path) -> None:
-    """In processes of their own, as the task runs."""
+    """In processes of their own, as the task runs, and wherever the inputs lie."""
     code = "import sys; from components.export.export import export; export(*sys.argv[1:])"
-    for seed, name in (("1", "first"), ("2", "second")):
+    vocabulary = shutil.copytree(prepared.vocabulary, tmp_path / "elsewhere" / "vocabulary")
+    for seed, read, made in (("1", prepared.vocabulary, "first"), ("2", vocabulary, "second")):
         subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                code,
-                str(trained),
-                str(prepared.vocabulary),
-                str(tmp_path / name),
-            ],
+            [sys.executable, "-c", code, str(trained), str(read), str(tmp_path / made)],
             check=True,
             env={
                 **os.environ,
