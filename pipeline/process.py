@@ -14,6 +14,15 @@ from pathlib import Path
 _CODE = Path(__file__).resolve().parent.parent
 
 
+class Terminated(BaseException):
+    """Somebody has asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        """Keeps the number of the signal."""
+        super().__init__(number)
+        self.number = number
+
+
 @contextmanager
 def process_group(arguments: Sequence[str], first_line: str) -> Iterator[subprocess.Popen[bytes]]:
     """Runs this Python with `arguments`, in a process group of its own.

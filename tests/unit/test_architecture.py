@@ -42,7 +42,7 @@ def test_tasks_import_shared_code_and_their_own_alone() -> None:
                 assert parts[0] == "pipeline" or not name.startswith("pipeline"), path
                 continue
             owner = name.split(".")[1]
-            if parts == ("pipeline", "task.py"):
+            if parts == ("pipeline", "commands", "task.py"):
                 # Runs a task by itself, without KFP.
                 assert owner == "shared" or name.split(".")[2] == owner, (path, name)
             elif parts[0] == "pipeline":

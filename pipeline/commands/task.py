@@ -15,8 +15,8 @@ import click
 from components.shared import events
 from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
 from components.shared.errors import NOT_BLESSED_EXIT, task_boundary
+from pipeline.commands.options import chosen, configured, made, read
 from pipeline.console import Console
-from pipeline.options import chosen, configured, made, read
 from pipeline.stream import State, Task
 
 

