@@ -3,12 +3,13 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import RunSpec, local_path, redacted, unwritable
+from pipeline.lock import claimed, note_group
+from pipeline.plan import RunSpec, local_path, redacted
 from pipeline.process import lines, process_group
 from pipeline.runner import Containers, Request
 from pipeline.stream import RUNNER, Observer, State, Task, TaskStream
@@ -47,11 +48,11 @@ def execute(
     hidden: Mapping[str, str] | None = None,
     containers: Containers | None = None,
 ) -> list[Task]:
-    """Runs a compiled pipeline to its end.
+    """Runs a compiled pipeline to its end; tasks that an earlier attempt finished are kept.
 
     Args:
-        run_dir: the folder to make, for the compiled pipeline (`pipeline.yaml`), the outputs of
-            the tasks and their logs (`logs/<task>.log`).
+        run_dir: the folder, made if need be, for the compiled pipeline (`pipeline.yaml`), the
+            outputs of the tasks (`tasks/<task>/`) and their logs (`logs/<task>.log`).
         arguments: the pipeline's parameters.
         observer: is told how it goes.
         package: the compiled pipeline, None for that of `pipeline.definition`.
@@ -63,18 +64,29 @@ def execute(
 
     Raises:
         RunFailed: a task or the runner failed.
+        InputError: another process runs it.
         OSError: the logs can't be written.
     """
-    request = Request(
-        package=str(package or run_dir / "pipeline.yaml"),
-        arguments=dict(arguments),
-        run_dir=str(run_dir),
-        containers=containers,
-    )
-    logs = run_dir / "logs"
-    with closing(TaskStream(logs, observer, hidden=hidden or {})) as stream:
+    with ExitStack() as stack:
+        tasks_lock = stack.enter_context(claimed(run_dir))
+        request = Request(
+            package=str(package or run_dir / "pipeline.yaml"),
+            arguments=dict(arguments),
+            run_dir=str(run_dir),
+            tasks_lock=tasks_lock,
+            containers=containers,
+        )
+        _remove_partial(run_dir)
+        stream = TaskStream(run_dir / "logs", observer, hidden=hidden or {})
+        stack.callback(stream.close)
         try:
-            with process_group(["-m", "pipeline.runner"], json.dumps(request)) as process:
+            with process_group(
+                ["-m", "pipeline.runner"],
+                json.dumps(request),
+                scratch=run_dir / ".scratch",
+                inherited=tasks_lock,
+            ) as process:
+                note_group(tasks_lock, process.pid)
                 for line in lines(process, _TICK):
                     if line is None:
                         observer.tick()
@@ -93,13 +105,9 @@ def run(spec: RunSpec, observer: Observer, containers: Containers | None = None)
 
     Raises:
         RunFailed: a task or the runner failed.
-        InputError: the run's folder can't be made.
+        InputError: another process runs it.
         OSError: the logs can't be written.
     """
-    try:
-        spec.run_dir.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(spec.run_dir.parent, error) from error
     # KFP prints the arguments of a task as JSON.
     spellings = (spec.source, json.dumps(spec.source)[1:-1])
     hidden = dict.fromkeys(spellings, redacted(spec.source))

@@ -3,10 +3,10 @@
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,21 +24,30 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def process_group(arguments: Sequence[str], first_line: str) -> Iterator[subprocess.Popen[bytes]]:
+def process_group(
+    arguments: Sequence[str], first_line: str, *, scratch: Path, inherited: int
+) -> Iterator[subprocess.Popen[bytes]]:
     """Runs this Python with `arguments`, in a process group of its own.
 
     Standard input stays open after `first_line`; standard output and error are one pipe. When the
     block is left, whatever way, no process of the group stays, nor its temporary files.
+
+    Args:
+        arguments: those of Python.
+        first_line: what it reads from standard input first.
+        scratch: the folder to make for temporary files; what an earlier run has left there goes.
+        inherited: a descriptor that the process inherits, under the same number.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="imdb-pipeline-", ignore_cleanup_errors=True
-    ) as scratch:
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
         process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_environment(os.environ, scratch)},
+            env={**os.environ, **_environment(os.environ, str(scratch))},
+            pass_fds=(inherited,),
             start_new_session=True,
         )
         try:
@@ -55,6 +64,8 @@ def process_group(arguments: Sequence[str], first_line: str) -> Iterator[subproc
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(BrokenPipeError):
                 process.communicate()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def lines(process: subprocess.Popen[bytes], tick: float) -> Iterator[str | None]:

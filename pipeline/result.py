@@ -1,5 +1,6 @@
 """What a run has come to: gathered from the outputs of its tasks, and put into words."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,13 @@ def failure_lines(failed: RunFailed) -> Iterator[str]:
         yield f"{_reason(failed)}; the end of its log:"
         yield from (f"    {printable(line)}" for line in failed.tail)
     yield f"The whole log: {failed.log}"
+
+
+def resume_lines(spec: RunSpec | None) -> Iterator[str]:
+    """How to go on with a run that has ended before its end; nothing before it began."""
+    if spec is not None and spec.run_dir.is_dir():
+        root = f" --pipeline-root {shlex.quote(str(spec.run_dir.parent))}"
+        yield f"To go on with it: imdb-pipeline run --resume {spec.run_id}{root}"
 
 
 def _reason(failed: RunFailed) -> str:

@@ -45,6 +45,9 @@ class Request(TypedDict):
     run_dir: str
     """Gets the outputs of the tasks."""
 
+    tasks_lock: int
+    """A descriptor that the processes of the tasks inherit."""
+
     containers: Containers | None
     """How the tasks' containers are made; None where they run as processes."""
 
@@ -63,10 +66,12 @@ def main() -> int:
     from kfp import components, local
 
     from pipeline.compile import compile_pipeline
+    from pipeline.kept import keep_finished_tasks
 
     package = Path(request["package"])
     if not package.exists():
         compile_pipeline(package, containers["image"] if containers else None)
+    keep_finished_tasks(request["tasks_lock"])
     local.init(
         runner=_docker_runner(containers) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=request["run_dir"],

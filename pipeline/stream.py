@@ -92,7 +92,7 @@ class TaskStream:
         hidden: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Writes `<task>.log` files to the folder `logs`, which it makes.
+        """Writes `<task>.log` files to the folder `logs`, after what is there already.
 
         Args:
             logs: the folder.
@@ -100,7 +100,7 @@ class TaskStream:
             hidden: texts that nobody may see, and what stands in their place.
             clock: gives seconds.
         """
-        logs.mkdir(parents=True)
+        logs.mkdir(parents=True, exist_ok=True)
         self.tasks: dict[str, Task] = {}
         self._logs = logs
         self._observer = observer
@@ -172,6 +172,6 @@ class TaskStream:
 
     def _write(self, name: str, line: str) -> None:
         if name not in self._files:
-            self._files[name] = self.log(name).open("w", encoding="utf-8", buffering=1)
+            self._files[name] = self.log(name).open("a", encoding="utf-8", buffering=1)
         self._files[name].write(line + "\n")
         self._observer.printed(name, line)

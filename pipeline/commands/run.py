@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from components.shared.errors import (
     FAILURE_EXIT,
@@ -21,6 +22,9 @@ from pipeline.config import preset as named_preset
 from pipeline.console import Console
 from pipeline.process import Terminated
 from pipeline.runner import Containers
+
+_OF_THE_RUN = ("preset", "overrides", "serving_dir", "runner", "image", "gpus")
+_OPTION = {"overrides": "set"}
 
 if TYPE_CHECKING:
     from pipeline.plan import RunSpec
@@ -48,10 +52,19 @@ if TYPE_CHECKING:
     help=f"The image of the containers, pulled if it isn't there.  [default: {DEFAULT_IMAGE}]",
 )
 @click.option("--gpus", is_flag=True, help="Gives the containers all GPUs of this machine.")
+@click.option(
+    "--resume",
+    "run_id",
+    metavar="RUN",
+    help="Goes on with a run that has failed or was cut off, as it was begun: finished tasks are "
+    "kept, training continues from its checkpoint.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Ends with one JSON object on stdout.")
 @click.option("--verbose", is_flag=True, help="Shows all that the tasks print.")
 @click.option("--require-blessed", is_flag=True, help="Exits with 3 if the gate refuses the model.")
+@click.pass_context
 def run(
+    context: click.Context,
     source: str,
     preset: str,
     overrides: dict[str, str],
@@ -60,6 +73,7 @@ def run(
     runner: str,
     image: str | None,
     gpus: bool,
+    run_id: str | None,
     as_json: bool,
     verbose: bool,
     require_blessed: bool,
@@ -69,6 +83,8 @@ def run(
     Exit status: 0 when it ran to its end, 1 when a task failed, 2 for bad usage or input, 3 for a
     model that wasn't blessed where --require-blessed is given.
     """
+    if run_id:
+        _require_resumable(context)
     if runner != "docker" and (image or gpus):
         raise click.UsageError("--image and --gpus go with --runner docker")
     # Imported by the command that needs them, so that --help doesn't wait.
@@ -79,19 +95,22 @@ def run(
     console = Console(sys.stderr if as_json else sys.stdout, verbose=verbose)
     spec = None
     try:
-        spec = plan(
-            source=source,
-            preset=preset,
-            config=named_preset(preset).override(overrides),
-            serving_dir=serving_dir,
-            pipeline_root=pipeline_root,
-        )
-        console.say(f"Run {spec.run_id}, preset {preset}; outputs and logs go to {spec.run_dir}")
-        containers = _containers(spec, image, gpus, console) if runner == "docker" else None
+        if run_id:
+            spec, containers = _resumed(run_id, pipeline_root, _given(context, "source"), console)
+        else:
+            spec = plan(
+                source=source,
+                preset=preset,
+                config=named_preset(preset).override(overrides),
+                serving_dir=serving_dir,
+                pipeline_root=pipeline_root,
+            )
+            settings = {"runner": runner, "image": image or DEFAULT_IMAGE, "gpus": gpus}
+            containers = _new(spec, settings, console)
         tasks = local.run(spec, console, containers)
         outcome = result.gather(spec, tasks, time.monotonic() - started)
     except local.RunFailed as error:
-        console.say_all(result.failure_lines(error))
+        console.say_all([*result.failure_lines(error), *result.resume_lines(spec)])
         _answer(as_json, result.failure(spec, error))
         return INPUT_ERROR_EXIT if error.input_error else FAILURE_EXIT
     except (InputError, OSError) as error:
@@ -100,7 +119,7 @@ def run(
         raise
     except Terminated:
         with suppress(OSError):
-            console.say_all(["Ended before the run was complete."])
+            console.say_all(["Ended before the run was complete.", *result.resume_lines(spec)])
         raise
     if not outcome["blessed"]:
         console.skipped("push", "NOT_BLESSED")
@@ -114,8 +133,49 @@ def _answer(as_json: bool, value: Mapping[str, Any]) -> None:
         click.echo(json.dumps(value, ensure_ascii=False).encode())
 
 
-def _containers(spec: "RunSpec", image: str | None, gpus: bool, console: Console) -> Containers:
+def _new(spec: "RunSpec", settings: dict[str, Any], console: Console) -> Containers | None:
+    from pipeline.resume import save
+
+    _say_where(spec, console)
+    containers = _containers(spec, settings, console)
+    save(spec, settings)
+    return containers
+
+
+def _resumed(
+    run_id: str, pipeline_root: str, source: str | None, console: Console
+) -> tuple["RunSpec", Containers | None]:
+    from pipeline.resume import forget_outdated, load
+
+    spec, settings = load(pipeline_root, run_id, source)
+    forget_outdated(spec)
+    _say_where(spec, console)
+    return spec, _containers(spec, settings, console)
+
+
+def _say_where(spec: "RunSpec", console: Console) -> None:
+    console.say(f"Run {spec.run_id}, preset {spec.preset}; outputs and logs go to {spec.run_dir}")
+
+
+def _containers(
+    spec: "RunSpec", settings: Mapping[str, Any], console: Console
+) -> Containers | None:
+    if settings["runner"] != "docker":
+        return None
     # docker takes a while to import, which a run without containers needn't wait for.
     from pipeline.engine import prepare
 
-    return prepare(spec, image or DEFAULT_IMAGE, gpus, console.say)
+    return prepare(spec, settings["image"], settings["gpus"], console.say)
+
+
+def _given(context: click.Context, name: str) -> Any:
+    """The value of an option that the command line gives, None where it doesn't."""
+    is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    return context.params[name] if is_given else None
+
+
+def _require_resumable(context: click.Context) -> None:
+    given = [name for name in _OF_THE_RUN if _given(context, name) is not None]
+    if given:
+        options = ", ".join(f"--{_OPTION.get(name, name).replace('_', '-')}" for name in given)
+        raise click.UsageError(f"--resume goes on with a run as it is: leave out {options}")

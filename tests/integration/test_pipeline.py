@@ -138,4 +138,4 @@ def test_a_bad_archive_ends_the_run_with_a_clear_line(tmp_path, content, message
     assert not (tmp_path / "serving").exists()
     (run_dir,) = (tmp_path / "runs").iterdir()
     left = {p.relative_to(run_dir).parts[0] for p in run_dir.rglob("*") if p.is_file()}
-    assert left <= {"logs", "pipeline.yaml"}
+    assert left <= {"logs", "pipeline.yaml", "run.json", ".lock", ".tasks.lock"}

@@ -102,7 +102,10 @@ def test_input_that_a_task_refuses_ends_with_2_and_leaves_only_logs(tmp_path: Pa
     assert not (tmp_path / "serving").exists()
     run_dir = Path(answer["run_dir"])
     files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
-    assert files == {"pipeline.yaml", "logs/ingest.log", "logs/pipeline.log"}
+    assert files == {
+        *("pipeline.yaml", "run.json", ".lock", ".tasks.lock"),
+        *("logs/ingest.log", "logs/pipeline.log"),
+    }
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

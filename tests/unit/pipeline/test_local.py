@@ -87,7 +87,7 @@ def test_a_pipeline_runs_to_its_end_through_the_gate(
     assert "at work on 3 rows of ü python3, nothing to read\n" in log
     assert "a warning of some library\n" in log
     assert "found True\n" in (run_dir / "logs" / "after.log").read_text()
-    assert list(run_dir.glob("small-*/work/product"))
+    assert list(run_dir.glob("tasks/work/product"))
     assert not list(scratch.iterdir()), "temporary files stayed"
 
 

@@ -1,0 +1,104 @@
+"""What a run has finished already: noted task by task, and not done again when it is resumed.
+
+<run_dir>/tasks/<task>/.finished    the SHA-256 of what the task was asked to do
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.shared import events
+
+TASKS = "tasks"
+"""The folder of a run with the outputs of its tasks."""
+
+FINISHED = ".finished"
+"""Marks the folder of a finished task."""
+
+
+def keep_finished_tasks(tasks_lock: int) -> None:
+    """Changes KFP's local runner: finished tasks aren't run again, and every task holds a lock.
+
+    Args:
+        tasks_lock: the descriptor that the processes of the tasks inherit.
+    """
+    from kfp.local import docker_task_handler, executor_input_utils, subprocess_task_handler
+
+    def run_process(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        return _run_process(full_command, env_vars or {}, tasks_lock)
+
+    # KFP would name it after the time, and find nothing there the next time.
+    executor_input_utils.get_local_pipeline_resource_name = lambda name: TASKS
+    subprocess_task_handler.run_local_subprocess = run_process
+    for module, name in (
+        (subprocess_task_handler, "SubprocessTaskHandler"),
+        (docker_task_handler, "DockerTaskHandler"),
+    ):
+        setattr(module, name, _keeping(getattr(module, name)))
+
+
+def _run_process(command: Sequence[str], variables: dict[str, str], tasks_lock: int) -> int:
+    """Does what KFP's `run_local_subprocess` does, the lock being inherited."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        env={**os.environ, **variables},
+        pass_fds=(tasks_lock,),
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="")
+        print("\n")
+    return process.returncode
+
+
+def _keeping(handler: type) -> type:
+    """KFP's handler of a task, but for one that is finished already, which isn't run again."""
+    ran: list[str] = []
+
+    class Keeping(handler):
+        def run(self) -> Any:
+            from kfp.local.status import Status
+
+            request = _request(self.full_command)
+            folder = Path(request["outputs"]["outputFile"]).parent
+            finished = folder / FINISHED
+            digest = hashlib.sha256(json.dumps(self.full_command).encode()).hexdigest()
+            # What comes after a task that has run once more has other inputs.
+            if not ran and finished.is_file() and finished.read_text() == digest:
+                events.figure("kept from before")
+                return Status.SUCCESS
+            ran.append(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            status = super().run()
+            # The exit task tells how each attempt has ended.
+            if status == Status.SUCCESS and not _is_exit_task(request):
+                _mark(finished, digest)
+            return status
+
+    return Keeping
+
+
+def _request(command: Sequence[str]) -> dict[str, Any]:
+    """KFP's executor input."""
+    request: dict[str, Any] = json.loads(command[command.index("--executor_input") + 1])
+    return request
+
+
+def _is_exit_task(request: dict[str, Any]) -> bool:
+    values = request.get("inputs", {}).get("parameterValues", {}).values()
+    return any(isinstance(value, dict) and "pipeline_task_name" in value for value in values)
+
+
+def _mark(finished: Path, digest: str) -> None:
+    staging = finished.with_name(f"{finished.name}.partial")
+    staging.write_text(digest)
+    staging.replace(finished)

@@ -1,0 +1,104 @@
+"""Resuming a run: `<run_dir>/run.json` keeps what to run."""
+
+from pathlib import Path
+from typing import Any
+
+from components.shared.artifacts import read_json, write_json
+from components.shared.errors import InputError
+from components.shared.registry import Registry
+from pipeline.config import PipelineConfig
+from pipeline.kept import FINISHED, TASKS
+from pipeline.plan import RunSpec, redacted, unwritable
+
+RUN_FILE = "run.json"
+
+
+def save(spec: RunSpec, settings: dict[str, Any]) -> None:
+    """Makes the folder of a run, and keeps in it what it takes to resume the run.
+
+    A password or query in the URI of its source isn't kept.
+
+    Args:
+        spec: the run.
+        settings: how its tasks are run, as JSON values.
+
+    Raises:
+        InputError: the folder can't be made.
+    """
+    values = {
+        "run_id": spec.run_id,
+        "source": redacted(spec.source),
+        "source_redacted": redacted(spec.source) != spec.source,
+        "preset": spec.preset,
+        "config": spec.config.to_mapping(),
+        "serving_dir": spec.serving_dir,
+        "settings": settings,
+    }
+    try:
+        spec.run_dir.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(spec.run_dir.parent, error) from error
+    write_json(spec.run_dir / RUN_FILE, values)
+
+
+def load(pipeline_root: str, run_id: str, source: str | None) -> tuple[RunSpec, dict[str, Any]]:
+    """The run that is to be resumed, and the settings that `save` was given.
+
+    Args:
+        pipeline_root: the folder of its folder.
+        run_id: its name.
+        source: its source again, needed where that is a URI with a password, which isn't kept.
+
+    Raises:
+        InputError: there is no such run, or the source is missing or another one.
+    """
+    root = Path(pipeline_root).expanduser().resolve()
+    path = root / run_id / RUN_FILE
+    if Path(run_id).name != run_id or not path.is_file():
+        runs = sorted((file.parent.name for file in root.glob(f"*/{RUN_FILE}")), reverse=True)
+        known = f"the newest there is {runs[0]}" if runs else "none is there"
+        raise InputError(
+            f"--resume {run_id}: no run in {root} that could be resumed; {known}, or give its "
+            "--pipeline-root"
+        )
+    values = read_json(path)
+    try:
+        spec = RunSpec(
+            run_id=values["run_id"],
+            source=_source(values, source),
+            preset=values["preset"],
+            config=PipelineConfig.from_mapping(values["config"]),
+            serving_dir=values["serving_dir"],
+            run_dir=path.parent,
+        )
+        return spec, values["settings"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not what a run keeps ({error!r}); start a new run") from error
+
+
+def _source(values: dict[str, Any], given: str | None) -> str:
+    kept = str(values["source"])
+    if given is not None and redacted(given) != kept:
+        raise InputError(f"source {redacted(given)}: the run's is {kept}; leave --source out")
+    if values["source_redacted"] and given is None:
+        raise InputError(
+            f"source {kept}: the password or query of its URI wasn't kept; give --source again"
+        )
+    return given or kept
+
+
+def forget_outdated(spec: RunSpec) -> None:
+    """Has the candidate judged again where the champion is another by now.
+
+    Raises:
+        InputError, StorageFailure: the registry can't be read.
+    """
+    evaluated = spec.run_dir / TASKS / "evaluate"
+    if not (evaluated / FINISHED).is_file():
+        return
+    judged = read_json(evaluated / "evaluation" / "evaluation.json")
+    champion = Registry.open(spec.serving_dir).champion()
+    if champion is not None and champion.run_id == spec.run_id:
+        return
+    if judged["champion_version"] != (champion.version if champion else None):
+        (evaluated / FINISHED).unlink()

@@ -1,0 +1,182 @@
+"""Resuming a run, with real tasks in real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kfp import compiler, dsl
+
+from components.shared.errors import InputError
+from pipeline.config import preset
+from pipeline.local import RunFailed, execute
+from pipeline.lock import claimed, note_group
+from pipeline.plan import RunSpec
+from pipeline.resume import load, save
+from pipeline.stream import Task
+
+ROOT = Path(__file__).parents[3]
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def first(journal: str, product: dsl.Output[dsl.Artifact]):
+    from pathlib import Path
+
+    with Path(journal).open("a") as file:
+        file.write("first ")
+    Path(product.path).write_text("made")
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def second(journal: str, product: dsl.Input[dsl.Artifact]):
+    import signal
+    from pathlib import Path
+
+    with Path(journal).open("a") as file:
+        file.write(f"second:{Path(product.path).read_text()} ")
+    if Path(journal).read_text().count("second") < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def last(journal: str, status: dsl.PipelineTaskFinalStatus):
+    from pathlib import Path
+
+    with Path(journal).open("a") as file:
+        file.write(f"{status.state} ")
+
+
+@dsl.pipeline(name="two-tasks")
+def two_tasks(journal: str):
+    with dsl.ExitHandler(last(journal=journal)):
+        made = first(journal=journal)
+        second(journal=journal, product=made.outputs["product"])
+
+
+class Noting:
+    """Keeps the figure of each task that has ended well."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, str] = {}
+
+    def started(self, task: Task) -> None: ...
+
+    def progressed(self, task: Task, text: str) -> None: ...
+
+    def printed(self, name: str, line: str) -> None: ...
+
+    def finished(self, task: Task) -> None:
+        self.figures[task.name] = task.figure
+
+    def tick(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("package") / "two-tasks.yaml"
+    compiler.Compiler().compile(two_tasks, str(path))
+    return path
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> RunSpec:
+    return RunSpec(
+        run_id="20260101-000000-abcdef",
+        source="https://user:secret@example.com/reviews.tar.gz?token=secret",
+        preset="debug",
+        config=preset("debug").override({"num_epochs": 7, "min_auc": 0.5}),
+        serving_dir=str(tmp_path / "serving"),
+        run_dir=tmp_path / "runs" / "20260101-000000-abcdef",
+    )
+
+
+def test_finished_tasks_are_kept_and_the_exit_task_tells_of_every_attempt(
+    tmp_path: Path, package: Path
+) -> None:
+    journal, run_dir = tmp_path / "journal", tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(RunFailed) as caught:
+            execute(run_dir, {"journal": str(journal)}, Noting(), package=package)
+        assert caught.value.task == "second"
+    noting = Noting()
+    execute(run_dir, {"journal": str(journal)}, noting, package=package)
+    assert journal.read_text().split() == [
+        *("first", "second:made", "FAILED"),
+        *("second:made", "FAILED"),
+        *("second:made", "SUCCEEDED"),
+    ]
+    assert noting.figures == {"first": "kept from before", "second": "", "last": ""}
+    # Asked for something else, the tasks are done anew.
+    execute(run_dir, {"journal": f"{tmp_path}/./journal"}, Noting(), package=package)
+    assert journal.read_text().split()[7:] == ["first", "second:made", "SUCCEEDED"]
+
+
+def test_an_unmarked_task_is_done_again_and_all_that_follow_it(
+    tmp_path: Path, package: Path
+) -> None:
+    journal, run_dir = tmp_path / "journal", tmp_path / "run"
+    journal.write_text("second second ")
+    execute(run_dir, {"journal": str(journal)}, Noting(), package=package)
+    (run_dir / "tasks" / "first" / ".finished").unlink()
+    (run_dir / "tasks" / "first" / "left-over").touch()
+    execute(run_dir, {"journal": str(journal)}, Noting(), package=package)
+    assert journal.read_text().split()[2:] == ["first", "second:made", "SUCCEEDED"] * 2
+    assert not (run_dir / "tasks" / "first" / "left-over").exists()
+
+
+def test_what_to_run_is_kept_without_the_password(spec: RunSpec) -> None:
+    save(spec, {"runner": "subprocess"})
+    root = str(spec.run_dir.parent)
+    assert "secret" not in (spec.run_dir / "run.json").read_text()
+    with pytest.raises(InputError, match="give --source again"):
+        load(root, spec.run_id, None)
+    with pytest.raises(InputError, match=r"the run's is https://example.com/reviews.tar.gz") as bad:
+        load(root, spec.run_id, "https://user:other-secret@example.com/others.tar.gz")
+    assert "secret" not in str(bad.value)
+    assert load(root, spec.run_id, spec.source) == (spec, {"runner": "subprocess"})
+
+
+def test_a_run_that_is_not_there_is_named_beside_the_newest(spec: RunSpec) -> None:
+    save(spec, {})
+    for run_id in ("20250101-000000-ffffff", "../runs", ""):
+        with pytest.raises(InputError, match=f"--resume {run_id}: .*newest there is {spec.run_id}"):
+            load(str(spec.run_dir.parent), run_id, None)
+    with pytest.raises(InputError, match="none is there"):
+        load(str(spec.run_dir), spec.run_id, None)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"run_id": 1, "config": []}'])
+def test_a_damaged_run_file_is_named(spec: RunSpec, content: str) -> None:
+    save(spec, {})
+    (spec.run_dir / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"run\.json"):
+        load(str(spec.run_dir.parent), spec.run_id, spec.source)
+
+
+def test_a_run_is_worked_on_by_one_process(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path),
+        pytest.raises(InputError, match="another process is at it"),
+        claimed(tmp_path),
+    ):
+        raise AssertionError("claimed twice")
+    with claimed(tmp_path):
+        pass
+
+
+def test_orphans_of_a_killed_run_are_ended_before_it_goes_on(tmp_path: Path) -> None:
+    """As where both the command and the runner were killed, and a task lives on."""
+    with claimed(tmp_path) as tasks_lock:
+        orphan = subprocess.Popen(
+            [sys.executable, "-c", "input()"],
+            stdin=subprocess.PIPE,
+            pass_fds=(tasks_lock,),
+            start_new_session=True,
+        )
+        note_group(tasks_lock, orphan.pid)
+    with claimed(tmp_path):
+        assert orphan.wait(timeout=30) == -signal.SIGKILL
+    assert orphan.stdin is not None
+    orphan.stdin.close()
