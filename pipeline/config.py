@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 from components.shared.config import (
     EvaluateConfig,
@@ -46,6 +46,17 @@ class PipelineConfig:
                 for current in [getattr(self, task)]
             },
         )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Mapping[str, Any]]) -> "PipelineConfig":
+        """What `to_mapping` made, read back.
+
+        Raises:
+            InputError: an unknown key, a value of the wrong type or out of range.
+            KeyError: a task is missing.
+        """
+        owners = get_type_hints(cls)
+        return cls(**{name: owner.from_mapping(values[name]) for name, owner in owners.items()})
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """The configuration of each task as JSON values."""
