@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	if $$python -c '$(IS_PYTHON_311)' 2>/dev/null; then command -v $$python; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint image image-gpu clean
+.PHONY: help setup run test lint audit image image-gpu clean
 
 # The client, the base and the name of the images; PIP_INDEX_URL is passed on, or, for one with a
 # password, PIP_CONF, the path of a pip.conf.
@@ -44,6 +44,9 @@ lint: setup  ## Check style and types.
 	@.venv/bin/ruff check pipeline components tests
 	@.venv/bin/ruff format --check pipeline components tests
 	@.venv/bin/mypy
+
+audit: setup  ## Look the locked packages up among known vulnerabilities.
+	@.ci/audit
 
 image:  ## Build the image that the tasks run in; ARGS="..." goes to `docker build`.
 	@$(BUILD_IMAGE) --tag '$(IMAGE):latest' .

@@ -68,10 +68,9 @@ def _keeping(handler: type) -> type:
         def run(self) -> Any:
             from kfp.local.status import Status
 
-            request = _request(self.full_command)
+            request, digest = _request(self.full_command)
             folder = Path(request["outputs"]["outputFile"]).parent
             finished = folder / FINISHED
-            digest = hashlib.sha256(json.dumps(self.full_command).encode()).hexdigest()
             # What comes after a task that has run once more has other inputs.
             if not ran and finished.is_file() and finished.read_text() == digest:
                 events.figure("kept from before")
@@ -87,10 +86,13 @@ def _keeping(handler: type) -> type:
     return Keeping
 
 
-def _request(command: Sequence[str]) -> dict[str, Any]:
-    """KFP's executor input."""
-    request: dict[str, Any] = json.loads(command[command.index("--executor_input") + 1])
-    return request
+def _request(command: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """KFP's executor input, and the SHA-256 of the command with it."""
+    place = command.index("--executor_input") + 1
+    request = json.loads(command[place])
+    # In KFP's own text the keys come in any order.
+    words = [*command[:place], json.dumps(request, sort_keys=True), *command[place + 1 :]]
+    return request, hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 def _is_exit_task(request: dict[str, Any]) -> bool:

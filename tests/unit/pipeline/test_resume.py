@@ -18,10 +18,11 @@ from pipeline.resume import load, save
 from pipeline.stream import Task
 
 ROOT = Path(__file__).parents[3]
+_MANY_KEYS = {f"key {i}": i for i in range(9)}
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def first(journal: str, product: dsl.Output[dsl.Artifact]):
+def first(journal: str, config: dict, product: dsl.Output[dsl.Artifact]):
     from pathlib import Path
 
     with Path(journal).open("a") as file:
@@ -49,9 +50,9 @@ def last(journal: str, status: dsl.PipelineTaskFinalStatus):
 
 
 @dsl.pipeline(name="two-tasks")
-def two_tasks(journal: str):
+def two_tasks(journal: str, config: dict = _MANY_KEYS):
     with dsl.ExitHandler(last(journal=journal)):
-        made = first(journal=journal)
+        made = first(journal=journal, config=config)
         second(journal=journal, product=made.outputs["product"])
 
 
