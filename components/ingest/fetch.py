@@ -3,30 +3,19 @@
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import from_url
 
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, too_large
 from components.shared import events
 from components.shared.errors import InputError
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+from components.shared.stores import mistake, open_store, trouble
 
 WEB_SCHEMES = ("http", "https")
 STORE_SCHEMES = ("s3", "gs", "az")
 
-_CLIENT: "ClientConfig" = {
-    "allow_http": True,
-    "connect_timeout": timedelta(seconds=10),
-    "read_timeout": timedelta(seconds=60),
-    "timeout": timedelta(hours=6),
-}
-_RETRY: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _PARALLEL_GETS = 16
 _PROGRESS_BYTES = 64 << 20
 
@@ -95,7 +84,10 @@ def store_files(uri: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
 def unreachable(uri: str, error: Exception) -> InputError:
     """Says that a URI can't be reached, without the parts of it that may be secrets."""
     status = re.search(r"status code: (\d{3}[A-Za-z ]*)", str(error))
-    if isinstance(error, FileNotFoundError):
+    is_web = scheme_of(uri) in WEB_SCHEMES
+    if not is_web and (known := mistake(error) or trouble(error)):
+        reason = known
+    elif isinstance(error, FileNotFoundError):
         reason = "there is nothing"
     elif isinstance(error, PermissionDeniedError | UnauthenticatedError):
         reason = f"access refused, {status[1].strip() if status else 'check the credentials'}"
@@ -120,7 +112,9 @@ def _store(uri: str) -> tuple[Any, str]:
     if not bucket:
         raise InputError(f"{redacted(uri)}: names no host or bucket; write SCHEME://HOST/PATH")
     try:
-        return from_url(base, client_options=_CLIENT, retry_config=_RETRY), key
+        return open_store(base), key
+    except InputError:
+        raise
     except (BaseError, ValueError) as error:
         # What follows the first line is the library's own notes for debugging.
         reason = "not an address" if base == uri else str(error).splitlines()[0]

@@ -3,18 +3,12 @@
 import functools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar, cast
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
-from obstore.store import ObjectStore, from_url
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore
 
 from components.shared.artifacts import atomic_directory
 from components.shared.errors import InputError
@@ -25,10 +19,9 @@ from components.shared.storage import (
     StorageFailure,
     saved_model_file_last,
 )
+from components.shared.stores import first_line, mistake, open_store, trouble
 
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-# An endpoint that isn't there is given up after seconds, not after obstore's minutes.
-_RETRY = {"max_retries": 6, "retry_timeout": timedelta(minutes=1)}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,26 +35,31 @@ def _in_plain_words(method: Callable[P, T]) -> Callable[P, T]:
         location = cast("ObjectStorage", args[0]).location
         try:
             return method(*args, **kwargs)
-        except AlreadyExistsError as error:
-            raise FileExistsError(_first_line(error)) from None
-        except FileNotFoundError as error:
-            raise FileNotFoundError(_first_line(error)) from None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise InputError(
-                f"{location}: access denied ({_first_line(error)}); give credentials that may "
-                "read, write, list and delete there"
-            ) from None
-        except BaseError as error:
-            raise StorageFailure(
-                f"{location}: {_first_line(error)}; check the URL, the endpoint and the network, "
-                "then run again"
-            ) from None
+        except (BaseError, FileNotFoundError) as error:
+            raise _in_words(location, error) from None
 
     return call
 
 
+def _in_words(location: str, error: Exception) -> Exception:
+    if isinstance(error, AlreadyExistsError):
+        return FileExistsError(first_line(error))
+    if words := mistake(error):
+        return InputError(f"{location}: {words}")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(first_line(error))
+    if words := trouble(error):
+        return StorageFailure(f"{location}: {words}")
+    return StorageFailure(
+        f"{location}: {first_line(error)}; check the URL, the endpoint and the network, then run "
+        "again"
+    )
+
+
 class ObjectStorage:
     """A prefix of a bucket; credentials and endpoint are those that obstore finds."""
+
+    is_local = False
 
     def __init__(self, store: ObjectStore, location: str) -> None:
         """Uses `store`, whose paths are relative to the prefix; `location` is for messages."""
@@ -82,9 +80,12 @@ class ObjectStorage:
                 "gs:// or az://"
             )
         try:
-            store: ObjectStore = from_url(url, retry_config=_RETRY)  # type: ignore[call-overload]
+            store = open_store(url)
+        except InputError:
+            raise
         except (BaseError, ValueError) as error:
-            raise InputError(f"serving_dir {location}: {_first_line(error)}") from error
+            words = trouble(error) or first_line(error)
+            raise InputError(f"serving_dir {location}: {words}") from error
         return cls(store, location)
 
     @_in_plain_words
@@ -111,13 +112,13 @@ class ObjectStorage:
     def stage(self, saved_model: Path, files: Iterable[str], staging: str) -> None:
         try:
             for name in saved_model_file_last(files):
-                self._upload(saved_model / name, f"{staging}/{MODEL_FOLDER}/{name}")
+                self.upload(saved_model / name, f"{staging}/{MODEL_FOLDER}/{name}")
         except BaseException:
             self.remove(staging)
             raise
 
     @_in_plain_words
-    def _upload(self, source: Path, target: str) -> None:
+    def upload(self, source: Path, target: str) -> None:
         obstore.put(self._store, target, source)
 
     def staged(self) -> dict[str, float]:
@@ -145,30 +146,33 @@ class ObjectStorage:
     def published(self, version: int) -> bool:
         return SAVED_MODEL_FILE in self.files(str(version))
 
+    def withdraw(self, version: int) -> None:
+        # Without this file a server takes the rest for no SavedModel.
+        self._delete([f"{version}/{SAVED_MODEL_FILE}"])
+        self.remove(str(version))
+
     def fetch(self, version: int, files: Iterable[str], into: Path) -> Path:
         with atomic_directory(into / str(version)) as folder:
             for name in files:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._download(f"{version}/{name}", target)
+                self.download(f"{version}/{name}", target)
         return into / str(version)
 
     @_in_plain_words
-    def _download(self, source: str, target: Path) -> None:
+    def download(self, source: str, target: Path) -> None:
         with target.open("wb") as file:
             for chunk in obstore.get(self._store, source).stream():
                 file.write(chunk)
 
-    @_in_plain_words
     def remove(self, folder: str) -> None:
+        self._delete(list(self._changed(folder)))
+
+    @_in_plain_words
+    def _delete(self, paths: list[str]) -> None:
         # Another process may be removing the same.
         with suppress(FileNotFoundError):
-            obstore.delete(self._store, list(self._changed(folder)))
+            obstore.delete(self._store, paths)
 
     def writable_part(self) -> "ObjectStorage":
         return self
-
-
-def _first_line(error: Exception) -> str:
-    """What an error of obstore says, without its debugging text; it blacks out signed URLs."""
-    return str(error).partition("\n")[0]

@@ -1,43 +1,53 @@
 """The model registry: a log in the serving directory, and the SavedModels that it names.
 
-    <serving_dir>/log/00000007.json    entry 7: what was promoted, when, by which run and why
+    <serving_dir>/log/00000007.json    entry 7: what was changed, when, by whom and why
     <serving_dir>/7/saved_model.pb     its SavedModel, as TensorFlow Serving and KServe watch it
-    <serving_dir>/.staging-<id>/       a push in flight, or what a crash left of one
+    <serving_dir>/.staging-<id>/       a change in flight, or what a crash left of one
 
-Entry 7 is created only if absent, and that is the promotion: it fails where another run promoted
-meanwhile, so a candidate never replaces a champion that it was not compared with. The entry names
-the staging folder in which the whole candidate already lies, so that whoever comes next can finish
-a publication that a crash interrupted. Versions count up from 1, and the highest is served.
+An entry is created only if absent, and that is the change: it fails where another process changed
+the registry meanwhile, so a candidate never replaces a champion that it was not compared with.
+The entry of a promotion or a rollback is a version: it names the staging folder in which the whole
+SavedModel already lies, so that whoever comes next can finish a publication that a crash
+interrupted. A prune is an entry, too, without a SavedModel, so versions count up with gaps. The
+highest is served: a rollback publishes an old version's files anew.
 """
 
 import re
 import time
-import uuid
+from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import (
-    RESTORE,
-    Entry,
-    Record,
-    difference,
-    entry_file,
-    parse_entry,
-)
+from components.shared.entries import Entry, Prune, Record, difference
 from components.shared.errors import Failure, InputError
-from components.shared.object_storage import ObjectStorage
-from components.shared.storage import SAVED_MODEL_FILE, STAGING_PREFIX, LocalStorage, Storage
+from components.shared.lineage import Lineage
+from components.shared.log import Log, change_now
+from components.shared.serving_dir import new_staging, open_storage
+from components.shared.storage import SAVED_MODEL_FILE, Storage, removed_folder
 
 ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which a staging folder that no entry names is no push in flight any more."""
+"""Seconds after which a staging folder that no entry names is no change in flight any more."""
+
+RESTORE_VERSION = (
+    "restore it from a backup, or go to another version: imdb-pipeline models rollback"
+)
+"""What a user can do about a version whose files were lost or changed."""
+
+UNKNOWN_VERSION = (
+    "a version that the registry's log doesn't know, and no candidate was judged against; move it "
+    "elsewhere, or choose another serving directory"
+)
+"""What is to be said of a folder that is named like a version."""
 
 
-class ChampionChanged(Failure):
-    """Another run promoted meanwhile; the message says to judge the candidate anew."""
+class RegistryChanged(Failure):
+    """Another process changed the registry meanwhile; the message says what to do."""
+
+
+class ChampionChanged(RegistryChanged):
+    """The champion is another by now; the message says to judge the candidate anew."""
 
 
 class Registry:
@@ -45,7 +55,8 @@ class Registry:
 
     def __init__(self, storage: Storage) -> None:
         """Keeps the registry in `storage`."""
-        self._storage = storage
+        self.storage = storage
+        self.log = Log(storage)
 
     @classmethod
     def open(cls, serving_dir: str | Path) -> Self:
@@ -54,42 +65,57 @@ class Registry:
         Raises:
             InputError: it is a file, or a URL that can't be used.
         """
-        return cls(_open_storage(serving_dir))
+        return cls(open_storage(serving_dir))
 
     @property
     def location(self) -> str:
         """The serving directory: an absolute path or a URL."""
-        return self._storage.location
+        return self.storage.location
 
     def entries(self) -> list[Entry]:
-        """The log, oldest first.
+        """The versions in the log, oldest first.
 
         Raises:
             InputError: an entry is damaged or missing, or a version has none.
         """
-        return [self._entry(version) for version in self._versions()]
+        return self.lineage().entries
+
+    def lineage(self) -> Lineage:
+        """What the whole log tells of the versions.
+
+        Raises:
+            InputError: an entry is damaged or missing, or a version has none.
+        """
+        self._numbers()
+        return Lineage(self.log.read_all())
 
     def champion(self) -> Entry | None:
-        """The newest entry, which the next candidate is judged against; None in an empty log.
+        """The newest version, which the next candidate is judged against; None in an empty log.
 
         Raises:
-            InputError: the entry is damaged, one is missing, or a version has none.
+            InputError: its entry is damaged, one is missing, or a version has none.
         """
-        versions = self._versions()
-        return self._entry(versions[-1]) if versions else None
+        return self._newest(lambda entry: True)
 
     def served(self) -> Entry | None:
-        """The newest entry whose SavedModel is in its place, which servers load.
+        """The newest version whose SavedModel is in its place, which servers load.
 
         Raises:
-            InputError: the entry is damaged, one is missing, or a version has none.
+            InputError: its entry is damaged, one is missing, or a version has none.
         """
-        there = (v for v in reversed(self._versions()) if self._storage.published(v))
-        version = next(there, None)
-        return None if version is None else self._entry(version)
+        return self._newest(lambda entry: self.storage.published(entry.version))
+
+    def there(self) -> set[int]:
+        """The versions of which there is a folder, whole or not."""
+        return {int(name) for name in self.storage.folders() if re.fullmatch("[1-9][0-9]*", name)}
 
     def promote(
-        self, saved_model: str | Path, *, expected_champion: int | None, record: Record
+        self,
+        saved_model: str | Path,
+        *,
+        expected_champion: int | None,
+        record: Record,
+        by: str | None = None,
     ) -> Entry:
         """Makes a candidate the champion: stages it, commits the entry, publishes it.
 
@@ -99,6 +125,7 @@ class Registry:
             saved_model: the candidate's folder.
             expected_champion: the version that it was judged against, None where there was none.
             record: what the log keeps of it.
+            by: who promotes; user@host if None.
 
         Raises:
             InputError: the folder is no SavedModel, or the log is damaged.
@@ -110,35 +137,51 @@ class Registry:
         manifest = directory_sha256(saved_model)
         if SAVED_MODEL_FILE not in manifest:
             raise InputError(f"{saved_model}: no SavedModel, {SAVED_MODEL_FILE} is missing")
-        entries = self.entries()
-        for entry in entries:
-            if (entry.run_id, entry.manifest) == (record.run_id, manifest):
+        for entry in self.entries():
+            promoted = (entry.action, entry.run_id, entry.manifest)
+            if promoted == ("promote", record.run_id, manifest):
                 return entry
-        if expected_champion != (entries[-1].version if entries else None):
-            raise self._champion_changed(expected_champion)
-        entry = Entry(
-            **asdict(record),
-            version=len(entries) + 1,
-            action="promote",
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            compared_with=expected_champion,
-            manifest=manifest,
-            staging=_new_staging(),
-        )
-        content = entry.to_json()
-        self._storage.stage(Path(saved_model), manifest, entry.staging)
-        self._commit(entry, content)
-        self._storage.publish(entry.staging, entry.version)
+        self._require_champion(expected_champion)
+
+        def draft(staging: str) -> Entry:
+            # The number first: whoever promotes after that takes it.
+            number = self.next_number()
+            self._require_champion(expected_champion)
+            return Entry(
+                **asdict(record),
+                **change_now(staging, by, "the gate blessed it"),
+                version=number,
+                action="promote",
+                compared_with=expected_champion,
+                manifest=manifest,
+            )
+
+        return self.publish(Path(saved_model), manifest, draft)
+
+    def publish(
+        self, saved_model: Path, manifest: dict[str, str], draft: Callable[[str], Entry]
+    ) -> Entry:
+        """Stages a SavedModel, commits its entry and puts it into its place.
+
+        Args:
+            saved_model: its folder.
+            manifest: the SHA-256 of each of its files.
+            draft: makes the entry, given the staging folder, or raises what forbids it.
+        """
+        staging = new_staging()
+        self.storage.stage(saved_model, manifest, staging)
+        entry = self.log.append(staging, lambda: draft(staging))
+        self.storage.publish(staging, entry.version)
         return entry
 
     def recover(self, abandoned_after: float = ABANDONED_AFTER) -> list[int]:
-        """Finishes publications that a crash interrupted, and clears abandoned staging folders.
+        """Finishes what a crash interrupted, and clears abandoned staging folders.
 
-        Any process may do so at any time, also while another one promotes.
+        Any process may do so at any time, also while another one changes the registry.
 
         Args:
             abandoned_after: the age in seconds from which a staging folder that no entry names is
-                removed; a younger one may be of a push in flight.
+                removed; a younger one may be of a change in flight.
 
         Returns:
             The versions that it published.
@@ -147,15 +190,22 @@ class Registry:
             InputError: an entry is damaged or missing, or a folder is in a version's place.
         """
         # Listed before the log is read: what is committed in between has its entry there.
-        staged = self._storage.staged()
-        if not staged:
-            return []
-        versions = {entry.staging: entry.version for entry in self.entries()}
-        named = sorted((versions[name], name) for name in staged.keys() & versions.keys())
-        for name in staged.keys() - versions.keys():
+        staged, folders = self.storage.staged(), set(self.storage.folders())
+        lineage = self.lineage()
+        published = []
+        for name in staged.keys() - lineage.stagings:
             if time.time() - staged[name] >= abandoned_after:
-                self._storage.remove(name)
-        return [version for version, name in named if self._storage.publish(name, version)]
+                self.storage.remove(name)
+        for change in lineage.changes:
+            if change.staging in staged:
+                if isinstance(change, Prune) or change.version in lineage.pruned:
+                    self.storage.remove(change.staging)
+                elif self.storage.publish(change.staging, change.version):
+                    published.append(change.version)
+        for version in lineage.pruned:
+            if folders & {str(version), removed_folder(version)}:
+                self.storage.withdraw(version)
+        return published
 
     def fetch(self, version: int, into: str | Path) -> Path:
         """A local folder with the SavedModel of a version, checked against its manifest.
@@ -167,129 +217,66 @@ class Registry:
         Raises:
             InputError: there is no such version, or its files aren't those that were published.
         """
-        if version not in self._versions():
+        entry = self.log.read(version) if version in self._numbers() else None
+        if not isinstance(entry, Entry):
             raise InputError(f"{self.location}: the registry has no version {version}")
-        manifest = self._entry(version).manifest
-        if not self._storage.published(version):
+        if not self.storage.published(version):
             self.recover()
+            if removal := self.lineage().pruned.get(version):
+                raise InputError(
+                    f"{self.location}: version {version} was pruned ({removal.created}, by "
+                    f"{removal.by}); choose one that is still there: imdb-pipeline models list"
+                )
         # By name alone first: what doesn't belong there need not be downloaded.
-        names = self._storage.files(str(version))
-        self._require_whole(version, manifest, {name: manifest.get(name, "") for name in names})
-        path = self._storage.fetch(version, manifest, Path(into))
-        self._require_whole(version, manifest, directory_sha256(path))
+        self._require_whole(entry, self.difference_by_name(entry))
+        path = self.storage.fetch(version, entry.manifest, Path(into))
+        self._require_whole(entry, difference(entry.manifest, directory_sha256(path)))
         return path
 
-    def _require_whole(self, version: int, manifest: dict[str, str], found: dict[str, str]) -> None:
-        if differences := difference(manifest, found):
+    def difference_by_name(self, entry: Entry) -> str:
+        """What is missing from a version or in excess there; empty where nothing is."""
+        names = self.storage.files(str(entry.version))
+        return difference(entry.manifest, {name: entry.manifest.get(name, "") for name in names})
+
+    def difference_by_content(self, entry: Entry, into: str | Path) -> str:
+        """What is missing, changed or in excess; what has to be downloaded goes below `into`."""
+        path = self.storage.fetch(entry.version, entry.manifest, Path(into))
+        return difference(entry.manifest, directory_sha256(path))
+
+    def next_number(self) -> int:
+        """The number of the next entry."""
+        return len(self._numbers()) + 1
+
+    def _require_whole(self, entry: Entry, differences: str) -> None:
+        if differences:
             raise InputError(
-                f"{self.location}/{version}: not as it was published ({differences}); {RESTORE}"
+                f"{self.location}/{entry.version}: not as it was published ({differences}); "
+                f"{RESTORE_VERSION}"
             )
 
-    def _versions(self) -> list[int]:
-        """The versions in the log, 1 to the newest."""
+    def _require_champion(self, expected: int | None) -> None:
+        champion = self.champion()
+        if expected != (champion.version if champion else None):
+            now = f"version {champion.version}" if champion else "none"
+            then = "none" if expected is None else f"version {expected}"
+            raise ChampionChanged(
+                f"{self.location}: the champion is {now} by now, and the candidate was judged when "
+                f"it was {then}; run the pipeline again to judge it anew"
+            )
+
+    def _newest(self, accepted: Callable[[Entry], bool]) -> Entry | None:
+        """The newest version that is accepted."""
+        for number in reversed(self._numbers()):
+            entry = self.log.read(number)
+            if isinstance(entry, Entry) and accepted(entry):
+                return entry
+        return None
+
+    def _numbers(self) -> list[int]:
+        """The numbers in the log, 1 to the newest, after a check that it knows all versions."""
         # The folders before the log: what is published in between has its entry there.
-        folders = {name for name in self._storage.folders() if re.fullmatch("[0-9]+", name)}
-        files = (re.fullmatch(r"(\d{8})\.json", name) for name in self._storage.files("log"))
-        versions = sorted(int(match[1]) for match in files if match)
-        for expected, version in enumerate(versions, start=1):
-            if version != expected:
-                raise InputError(f"{self._where(expected)}: this entry is missing; {RESTORE}")
-        for name in sorted(folders - {str(version) for version in versions}):
-            raise InputError(
-                f"{self.location}/{name}: a version that the registry's log doesn't know, and no "
-                "candidate was judged against; move it elsewhere, or choose another serving "
-                "directory"
-            )
-        return versions
-
-    def _entry(self, version: int) -> Entry:
-        where = self._where(version)
-        try:
-            content = self._storage.read(entry_file(version))
-        except FileNotFoundError as error:
-            raise InputError(f"{where}: this entry is missing; {RESTORE}") from error
-        return parse_entry(content, version, where)
-
-    def _commit(self, entry: Entry, content: bytes) -> None:
-        """Creates the entry, which is the promotion; where it can't, clears the staging folder."""
-        try:
-            self._storage.create(entry_file(entry.version), content, entry.staging)
-        except BaseException as error:
-            # An answer may be lost, or a key pressed, once the entry is made, and what an entry
-            # names must stay.
-            if self._holds(entry.version, content):
-                if isinstance(error, Exception):
-                    return
-                raise
-            self._storage.remove(entry.staging)
-            if isinstance(error, FileExistsError):
-                raise self._champion_changed(entry.compared_with) from error
-            raise
-
-    def _holds(self, version: int, content: bytes) -> bool:
-        try:
-            return self._storage.read(entry_file(version)) == content
-        except FileNotFoundError:
-            return False
-
-    def _champion_changed(self, expected: int | None) -> ChampionChanged:
-        versions = self._versions()
-        now = f"version {versions[-1]}" if versions else "none"
-        then = "none" if expected is None else f"version {expected}"
-        return ChampionChanged(
-            f"{self.location}: the champion is {now} by now, and the candidate was judged when it "
-            f"was {then}; run the pipeline again to judge it anew"
-        )
-
-    def _where(self, version: int) -> str:
-        return f"{self.location}/{entry_file(version)}"
-
-
-def check_writable(serving_dir: str | Path) -> None:
-    """Tries whether a candidate could be promoted there, and leaves nothing behind.
-
-    Raises:
-        InputError: the serving directory can't be written to, or doesn't keep to the promise that
-            a file is created only where there is none.
-        StorageFailure: a bucket doesn't answer.
-    """
-    storage, staging = _open_storage(serving_dir).writable_part(), _new_staging()
-    probe = f"{staging}/probe"
-    try:
-        storage.stage(Path(), [], staging)
-        storage.create(probe, b"", staging)
-        if _creates(storage, probe, staging):
-            raise InputError(
-                f"serving_dir {storage.location}: the storage overwrites a file that was to be "
-                "created only where there is none, so two runs could promote at once; choose "
-                "another serving directory"
-            )
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"serving_dir {serving_dir}: cannot be written to ({reason}); choose a directory that "
-            "this user may write to"
-        ) from error
-    finally:
-        storage.remove(staging)
-
-
-def _creates(storage: Storage, name: str, staging: str) -> bool:
-    try:
-        storage.create(name, b"", staging)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _open_storage(serving_dir: str | Path) -> Storage:
-    text = str(serving_dir)
-    if not text:
-        raise InputError("serving_dir is empty: give a local path or a URL")
-    if text.startswith("file://"):
-        return LocalStorage(Path(unquote(urlsplit(text).path)))
-    return ObjectStorage.open(text) if "://" in text else LocalStorage(Path(text))
-
-
-def _new_staging() -> str:
-    return f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+        folders = {name for name in self.storage.folders() if re.fullmatch("[0-9]+", name)}
+        numbers = self.log.numbers()
+        for name in sorted(folders - {str(number) for number in numbers}):
+            raise InputError(f"{self.location}/{name}: {UNKNOWN_VERSION}")
+        return numbers

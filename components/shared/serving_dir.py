@@ -1,0 +1,70 @@
+"""Opens serving directories: local paths, and URLs of buckets."""
+
+import uuid
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from components.shared.errors import InputError
+from components.shared.storage import STAGING_PREFIX, LocalStorage, Storage
+
+
+def open_storage(serving_dir: str | Path) -> Storage:
+    """The storage at a local path or a URL; nothing need be there, and nothing is written.
+
+    Raises:
+        InputError: it is a file, or a URL that can't be used.
+    """
+    text = str(serving_dir)
+    if not text:
+        raise InputError("serving_dir is empty: give a local path or a URL")
+    if text.startswith("file://"):
+        return LocalStorage(Path(unquote(urlsplit(text).path)))
+    if "://" not in text:
+        return LocalStorage(Path(text))
+    # A local registry has no use for it, and it takes its time to import.
+    from components.shared.object_storage import ObjectStorage
+
+    return ObjectStorage.open(text)
+
+
+def check_writable(serving_dir: str | Path) -> None:
+    """Tries whether a candidate could be promoted there, and leaves nothing behind.
+
+    Raises:
+        InputError: the serving directory can't be written to, or doesn't keep to the promise that
+            a file is created only where there is none.
+        StorageFailure: a bucket doesn't answer.
+    """
+    storage, staging = open_storage(serving_dir).writable_part(), new_staging()
+    probe = f"{staging}/probe"
+    storage.folders()  # a bucket that doesn't answer is said at once
+    try:
+        storage.stage(Path(), [], staging)
+        storage.create(probe, b"", staging)
+        if _creates(storage, probe, staging):
+            raise InputError(
+                f"serving_dir {storage.location}: the storage overwrites a file that was to be "
+                "created only where there is none, so two runs could promote at once; choose "
+                "another serving directory"
+            )
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"serving_dir {serving_dir}: cannot be written to ({reason}); choose a directory that "
+            "this user may write to"
+        ) from error
+    finally:
+        storage.remove(staging)
+
+
+def new_staging() -> str:
+    """A name that no staging folder has had."""
+    return f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+
+
+def _creates(storage: Storage, name: str, staging: str) -> bool:
+    try:
+        storage.create(name, b"", staging)
+    except FileExistsError:
+        return False
+    return True
