@@ -106,5 +106,5 @@ def too_large(size: int) -> str:
 
 def _split(name: str) -> tuple[str, tuple[str, str], str]:
     """A name's leading folders, its last two folders and its last part."""
-    root, split, kind, file = f"//{name}".rsplit("/", 3)
-    return root[2:], (split, kind), file
+    root, split, kind, file = f"///{name}".rsplit("/", 3)
+    return root[3:], (split, kind), file

@@ -2,33 +2,41 @@
 
 import gzip
 import io
+import itertools
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, printable, too_large
+from components.ingest.splits import text_digest
+from components.shared.config import IngestConfig
 from components.shared.errors import InputError
 
-MAX_MEMBERS = 10_000_000
-"""Files and folders in an archive."""
+MAX_RATIO = 200
+"""How many times its size an archive may unpack to; that of text is below 10."""
 
-MAX_ARCHIVE_BYTES = 32 << 30
-"""The size of an archive, unpacked."""
+UNSUSPECTED_BYTES = 256 << 20
+"""What an archive may unpack to whatever the ratio: a few words over and over shrink further."""
 
 MAX_HEADER_BYTES = 256 << 10
 """What an archive may say about one member; tarfile takes it into memory."""
+
+MAX_NAME_BYTES = 4096
+"""The length of a member's name, its folders included, as Linux has it."""
 
 # Damaged headers make tarfile raise ValueError and RecursionError too.
 _DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError)
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 512
 _CHUNK = 1 << 20
+_SHOWN = 300
 
 
 def archive_files(
-    path: Path, source: str, wanted: Callable[[str], bool]
+    path: Path, source: str, wanted: Callable[[str], bool], config: IngestConfig
 ) -> Iterator[tuple[str, bytes]]:
     """Reads a .tar.gz, .tgz or .tar archive in a single pass.
 
@@ -36,6 +44,7 @@ def archive_files(
         path: the archive.
         source: what to call it in messages.
         wanted: picks members by their names.
+        config: the limits `max_archive_bytes` and `max_archive_members`.
 
     Yields:
         Name and content of each wanted file.
@@ -49,10 +58,10 @@ def archive_files(
     except OSError as error:
         raise InputError(f"{source}: can't be read ({error.strerror}); make it readable") from error
     with opened as file:
-        stream = _Stream(_unpacked(file), source)
+        stream = _Stream(_unpacked(file), source, _Limits.of(path, config))
         try:
             with _open_tar(stream, source) as tar:
-                yield from _members(tar, stream, source, wanted)
+                yield from _members(tar, stream, source, wanted, config.max_archive_members)
             stream.check_end()
         except InputError:
             raise
@@ -61,34 +70,54 @@ def archive_files(
 
 
 def _members(
-    tar: tarfile.TarFile, stream: "_Stream", source: str, wanted: Callable[[str], bool]
+    tar: tarfile.TarFile,
+    stream: "_Stream",
+    source: str,
+    wanted: Callable[[str], bool],
+    max_members: int,
 ) -> Iterator[tuple[str, bytes]]:
-    seen: set[str] = set()
-    count = 0
-    while (member := tar.next()) is not None:
-        tar.members.clear()  # type: ignore[attr-defined]  # else it keeps a kilobyte for each
-        count += 1
+    # Of each name its digest: names may be long, and members many.
+    seen: set[bytes] = set()
+    for count in itertools.count(1):
+        stream.start_header()
+        if (member := tar.next()) is None:
+            return
+        # Else it keeps a kilobyte for each member, and all that is said of all of them.
+        tar.members.clear()  # type: ignore[attr-defined]
+        tar.pax_headers = {}
         name = member.name
-        problem = _problem(member, count) or ("stands in it twice" if name in seen else None)
-        if problem is not None:
-            raise InputError(f"{source}: {printable(name)} {problem}; pack the archive anew")
+        if count > max_members:
+            raise InputError(
+                f"{source}: holds more than {max_members:,} files and folders; split it, or set"
+                " another limit with --set max_archive_members=NUMBER"
+            )
+        if (problem := _problem(member)) is not None:
+            raise InputError(f"{source}: {_shown(name)} {problem}; pack the archive anew")
         if not member.isreg() or not wanted(name):
             continue
-        seen.add(name)
+        digest = text_digest(name.encode(errors="surrogateescape"))
+        if digest in seen:
+            raise InputError(f"{source}: {_shown(name)} stands in it twice; pack the archive anew")
+        seen.add(digest)
         if member.size > MAX_REVIEW_BYTES:
-            raise InputError(f"{source}: {printable(name)} has {too_large(member.size)}")
+            raise InputError(f"{source}: {_shown(name)} has {too_large(member.size)}")
         # tarfile stands where the content starts; its own file objects would take a while longer.
         yield name, stream.take(member.size)
 
 
-def _problem(member: tarfile.TarInfo, count: int) -> str | None:
-    if count > MAX_MEMBERS:
-        return f"is one member more than the {MAX_MEMBERS:,} that an archive may have"
+def _problem(member: tarfile.TarInfo) -> str | None:
+    if len(member.name.encode(errors="surrogateescape")) > MAX_NAME_BYTES:
+        return f"has a name of more than {MAX_NAME_BYTES:,} bytes"
     if member.name.startswith("/") or ".." in member.name.split("/"):
         return "leads outside the archive's folder"
     if member.issparse() or not (member.isreg() or member.isdir()):
         return "is a link, a device or sparse, not a plain file"
-    return None
+    return f"is said to have {member.size:,} bytes" if member.size < 0 else None
+
+
+def _shown(name: str) -> str:
+    text = printable(name)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _open_tar(stream: "_Stream", source: str) -> tarfile.TarFile:
@@ -112,18 +141,53 @@ def _damaged(source: str, reason: str) -> InputError:
     return InputError(f"{source}: truncated or damaged ({reason}); fetch or pack it anew")
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much an archive may unpack to."""
+
+    size: int
+    """In bytes, whatever its own size."""
+
+    by_ratio: int
+    """In bytes, by its own size."""
+
+    @classmethod
+    def of(cls, path: Path, config: IngestConfig) -> Self:
+        by_ratio = max(UNSUSPECTED_BYTES, MAX_RATIO * path.stat().st_size)
+        return cls(config.max_archive_bytes, by_ratio)
+
+    def require(self, position: int, source: str) -> None:
+        if position > self.size:
+            raise InputError(
+                f"{source}: unpacks to more than {self.size:,} bytes; split it, or set another"
+                " limit with --set max_archive_bytes=NUMBER"
+            )
+        if position > self.by_ratio:
+            raise InputError(
+                f"{source}: unpacks to more than {MAX_RATIO} times its size, as no reviews do; pack"
+                " the archive anew, or give it unpacked"
+            )
+
+
 class _Stream(io.RawIOBase):
     """An unpacked archive for tarfile to read forward, within limits, and to its proper end."""
 
-    def __init__(self, file: BinaryIO, source: str) -> None:
+    def __init__(self, file: BinaryIO, source: str, limits: _Limits) -> None:
         self._file = file
         self._source = source
+        self._limits = limits
         self._position = 0
+        self._header_bytes = 0
         self._last = b""
 
+    def start_header(self) -> None:
+        """Counts anew what tarfile reads: all that it reads by itself is about one member."""
+        self._header_bytes = 0
+
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_HEADER_BYTES:
-            raise _damaged(self._source, f"a header of {size:,} bytes")
+        self._header_bytes += size
+        if not 0 <= size <= MAX_HEADER_BYTES or self._header_bytes > MAX_HEADER_BYTES:
+            raise _damaged(self._source, f"a header of {self._header_bytes:,} bytes")
         self._last = self._advance(size)
         return self._last
 
@@ -137,10 +201,7 @@ class _Stream(io.RawIOBase):
     def _advance(self, size: int) -> bytes:
         data = self._file.read(size)
         self._position += len(data)
-        if self._position > MAX_ARCHIVE_BYTES:
-            raise InputError(
-                f"{self._source}: unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes; split it"
-            )
+        self._limits.require(self._position, self._source)
         return data
 
     def tell(self) -> int:

@@ -1,38 +1,69 @@
 """The KFP component of ingest."""
 
-from typing import NamedTuple
-
 from kfp import dsl
-from kfp.dsl import Dataset, Output
+from kfp.dsl import Artifact, Dataset, Output
 
 from components.shared.image import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
-def ingest(source: str, config: dict, reviews: Output[Dataset]) -> NamedTuple(
-    "Outputs", [("fingerprint", str)]
-):
+def ingest(
+    source: str,
+    config: dict,
+    preprocess_config: dict,
+    train_config: dict,
+    evaluate_config: dict,
+    image: str,
+    serving_dir: str,
+    skip_unchanged: bool,
+    workspace: str,
+    reviews: Output[Dataset],
+    champion_statistics: Output[Artifact],
+) -> bool:
     """Bring the raw reviews in, check them, and name what was seen.
 
     Args:
         source: "bundled", "tfds", or the path or URI of reviews in aclImdb's layout.
         config: An IngestConfig as JSON.
+        preprocess_config: That of preprocess; this and the next four are for `skip_unchanged`.
+        train_config: That of train.
+        evaluate_config: That of evaluate.
+        image: The image of the tasks.
+        serving_dir: The registry that holds the champion.
+        skip_unchanged: Whether the run is over if the champion was made of the same reviews,
+            configuration and image.
+        workspace: The folder that the tasks of the run share.
         reviews: The prepared TFDS data set.
+        champion_statistics: What preprocess holds the reviews against.
 
     Returns:
-        fingerprint: SHA-256 of the reviews' content.
+        Whether the run goes on.
     """
-    from typing import NamedTuple
-
     from components.ingest.ingest import ingest
-    from components.shared import events
+    from components.ingest.unchanged import unchanged_champion
+    from components.shared import data_checks, events
+    from components.shared.champion_statistics import save_champion_statistics
     from components.shared.config import IngestConfig
     from components.shared.errors import task_boundary
+    from components.shared.outcome import note, noting_failure
+    from components.shared.recorded import recorded_config
 
-    with task_boundary():
+    champion = None
+    with task_boundary(), noting_failure(workspace, "ingest"):
         summary = ingest(source, IngestConfig.from_mapping(config), reviews.path)
-        reviews.metadata.update(fingerprint=summary["fingerprint"], **summary["splits"])
-        reviews_in_all = sum(summary["splits"].values())
-        events.figure(f"{reviews_in_all:,} reviews, fingerprint {summary['fingerprint'][:8]}")
-    outputs = NamedTuple("Outputs", [("fingerprint", str)])
-    return outputs(fingerprint=summary["fingerprint"])
+        save_champion_statistics(serving_dir, champion_statistics.path)
+        fingerprint, splits = summary["fingerprint"], summary["splits"]
+        reviews.metadata.update(fingerprint=fingerprint, **splits)
+        reviews.metadata.update(data_checks.metadata(summary["checks"]))
+        figure = f"{sum(splits.values()):,} reviews, fingerprint {fingerprint[:8]}"
+        if skip_unchanged:
+            configs = recorded_config(config, preprocess_config, train_config, evaluate_config)
+            champion = unchanged_champion(
+                serving_dir, fingerprint=fingerprint, config=configs, image=image
+            )
+        note(workspace, unchanged_since_version=champion.version if champion else None)
+        if champion is not None:
+            reviews.metadata["unchanged_since_version"] = champion.version
+            figure += f"; nothing changed since version {champion.version}"
+        events.figure(figure)
+    return champion is None

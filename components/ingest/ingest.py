@@ -10,17 +10,17 @@ from typing import Any
 
 from components.ingest import sources
 from components.ingest.aclimdb import LAYOUT
+from components.ingest.checks import check_reviews
 from components.ingest.splits import Entry, carve, fingerprint
 from components.ingest.spool import RawReview, Spool
 from components.shared import events
 from components.shared.artifacts import atomic_directory, write_json
 from components.shared.config import IngestConfig
+from components.shared.data_checks import require, to_json
 from components.shared.errors import InputError
 from components.shared.reviews import (
     LABEL_NAMES,
     NAME,
-    NEGATIVE,
-    POSITIVE,
     SUMMARY,
     TEST,
     TRAIN,
@@ -53,21 +53,25 @@ def ingest(
         data_dir: where TFDS keeps its downloads for the source `tfds`; None for its own default.
 
     Returns:
-        The summary: `source`, `kind`, `fingerprint`, rows by split, labels by split, and what was
-        dropped or looks odd.
+        The summary: `source`, `kind`, `fingerprint`, rows by split, labels by split, what was
+        dropped or looks odd, and `checks`, what each data check found.
 
     Raises:
-        InputError: the source can't be reached or read, or is not what it should be.
+        InputError: the source can't be reached or read, is not what it should be, or fails a data
+            check.
     """
     kind, name = sources.kind_of(source), sources.display_name(source)
     with atomic_directory(output_dir) as staging:
         work = staging / ".work"
         work.mkdir()
         with closing(Spool(work / "texts")) as spool:
-            _fill(spool, sources.raw_reviews(source, work / "download", data_dir))
-            _check_classes(name, spool.entries, official_test=kind != sources.BUNDLED)
-            splits, dropped = split_reviews(spool.entries, config)
-            _check_splits(name, splits)
+            _fill(spool, sources.raw_reviews(source, work / "download", config, data_dir))
+            _require_reviews(name, spool.entries)
+            splits, dropped = split_reviews(
+                spool.entries, config, official_test=kind != sources.BUNDLED
+            )
+            checks = check_reviews(splits, dropped, spool.empty, config)
+            require(name, checks)
             _write(work, splits, spool)
         (work / NAME).rename(staging / NAME)
         shutil.rmtree(work)
@@ -76,7 +80,8 @@ def ingest(
             "kind": kind,
             "config": config.to_mapping(),
             "fingerprint": fingerprint(spool.entries),
-            "dropped_because_in_test": dropped,
+            "dropped_because_in_test": len(dropped),
+            "checks": to_json(checks),
             **_statistics(splits),
         }
         write_json(staging / SUMMARY, summary)
@@ -84,8 +89,8 @@ def ingest(
 
 
 def split_reviews(
-    official: Mapping[str, Entries], config: IngestConfig
-) -> tuple[dict[str, list[Entry]], int]:
+    official: Mapping[str, Entries], config: IngestConfig, *, official_test: bool
+) -> tuple[dict[str, list[Entry]], list[Entry]]:
     """Divides the reviews of a source into our splits.
 
     Test is the source's own, untouched, or is carved out of train where the source has none.
@@ -95,16 +100,16 @@ def split_reviews(
     Args:
         official: the reviews by the source's own split.
         config: the fractions that are carved out.
+        official_test: whether the source should have a test split of its own.
 
     Returns:
-        The reviews of each split, sorted, and the number of train reviews dropped because their
-        text stands in test.
+        The reviews of each split, sorted, and the train reviews dropped because their text stands
+        in test.
     """
-    test, labelled = list(official.get(TEST, ())), official[TRAIN]
-    dropped = 0
-    if test:
-        in_test, labelled = _partition(labelled, _digests(test))
-        dropped = len(in_test)
+    test, labelled = list(official.get(TEST, ())), list(official.get(TRAIN, ()))
+    dropped: list[Entry] = []
+    if official_test:
+        dropped, labelled = _partition(labelled, _digests(test))
     else:
         test, labelled = _partition(
             labelled, carve(_digests(labelled), config.test_fraction, "test")
@@ -126,28 +131,9 @@ def _fill(spool: Spool, raw_reviews: Iterable[RawReview]) -> None:
     spool.flush()
 
 
-def _check_classes(name: str, official: Mapping[str, Entries], *, official_test: bool) -> None:
-    found = {(split, entry.label) for split, entries in official.items() for entry in entries}
-    if not found:
+def _require_reviews(name: str, official: Mapping[str, Entries]) -> None:
+    if not any(official.values()):
         raise InputError(f"{name}: holds no review; it needs {LAYOUT}; {sources.ADVICE}")
-    missing = [
-        f"{split}/{LABEL_NAMES[label]}"
-        for split in ((TRAIN, TEST) if official_test else (TRAIN,))
-        for label in (NEGATIVE, POSITIVE)
-        if (split, label) not in found
-    ]
-    if missing:
-        raise InputError(f"{name}: holds no review in {', '.join(missing)}; add some there")
-
-
-def _check_splits(name: str, splits: Mapping[str, Entries]) -> None:
-    """A data set of few texts can lose a class to the held-out splits."""
-    for label in (NEGATIVE, POSITIVE):
-        if all(entry.label != label for entry in splits[TRAIN]):
-            raise InputError(
-                f"{name}: too few different reviews: none with the label {LABEL_NAMES[label]} is"
-                " left to train on beside validation and the texts that stand in test; add more"
-            )
 
 
 def _write(work: Path, splits: Mapping[str, Entries], spool: Spool) -> None:

@@ -11,6 +11,7 @@ from components.ingest.archive import archive_files
 from components.ingest.bundled import bundled_reviews
 from components.ingest.spool import RawReview
 from components.ingest.tfds_imdb import tfds_reviews
+from components.shared.config import IngestConfig
 from components.shared.errors import InputError
 
 Kind = Literal["bundled", "tfds", "archive"]
@@ -31,13 +32,14 @@ def display_name(source: str) -> str:
 
 
 def raw_reviews(
-    source: str, download: Path, data_dir: str | Path | None = None
+    source: str, download: Path, config: IngestConfig, data_dir: str | Path | None = None
 ) -> Iterator[RawReview]:
     """Reads a source, once and in its own order.
 
     Args:
         source: `bundled`, `tfds`, or the path or URI of an archive or folder in aclImdb's layout.
         download: the file to which a remote archive is fetched; the caller removes it.
+        config: the limits of an archive.
         data_dir: where TFDS keeps its downloads; None for its own default.
 
     Raises:
@@ -52,26 +54,28 @@ def raw_reviews(
     scheme = fetch.scheme_of(source)
     name = display_name(source)
     if scheme in fetch.WEB_SCHEMES + fetch.STORE_SCHEMES:
-        return parse_reviews(_remote_files(source, name, download), name)
+        return parse_reviews(_remote_files(source, name, download, config), name)
     if scheme not in (None, "file"):
         schemes = ", ".join(("file", *fetch.WEB_SCHEMES, *fetch.STORE_SCHEMES))
         raise InputError(f"{name}: unknown scheme {scheme}://; the schemes are {schemes}")
     path = _path_of_uri(source, name) if scheme else Path(source).expanduser()
-    return parse_reviews(_local_files(path, name), name)
+    return parse_reviews(_local_files(path, name, config), name)
 
 
-def _local_files(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
+def _local_files(path: Path, name: str, config: IngestConfig) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         return folder_files(path)
     if path.is_file():
-        return archive_files(path, name, is_review)
+        return archive_files(path, name, is_review, config)
     raise InputError(f"{name}: there is no such file or folder; {ADVICE}")
 
 
-def _remote_files(uri: str, name: str, download: Path) -> Iterator[tuple[str, bytes]]:
+def _remote_files(
+    uri: str, name: str, download: Path, config: IngestConfig
+) -> Iterator[tuple[str, bytes]]:
     is_web = fetch.scheme_of(uri) in fetch.WEB_SCHEMES
     if (is_web or not uri.endswith("/")) and fetch.download(uri, download):
-        return archive_files(download, name, is_review)
+        return archive_files(download, name, is_review, config)
     if is_web:
         raise fetch.unreachable(uri, FileNotFoundError())
     return fetch.store_files(uri, is_review)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from components.ingest.checks import is_empty
 from components.ingest.splits import Entry, text_digest
 
 
@@ -36,6 +37,8 @@ class Spool:
         self._size = 0
         self.entries: defaultdict[str, list[Entry]] = defaultdict(list)
         """The reviews by the source's own split."""
+        self.empty: set[bytes] = set()
+        """The digests of the texts that are empty."""
 
     def close(self) -> None:
         """Closes the file; its entries stay."""
@@ -47,6 +50,8 @@ class Spool:
         self._file.write(review.text)
         self._size += len(review.text)
         self.entries[review.split].append(entry)
+        if is_empty(review.text):
+            self.empty.add(entry.digest)
 
     def flush(self) -> None:
         """Makes what was added readable."""

@@ -1,10 +1,17 @@
 """Statistics of a split, added up batch by batch in any order."""
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+LENGTH_BINS = (0, *sorted({round(2 ** (power / 2)) for power in range(41)}))
+"""The least length of each bin of a histogram: no token, and then steps by the root of 2.
+
+They don't depend on the reviews, nor on how they are encoded: any two histograms compare.
+"""
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -21,6 +28,12 @@ class SplitStatistics:
     """Tokens after the cut."""
     unknown_tokens: int = 0
     """Those of them that the vocabulary lacks."""
+    tokens: int = 0
+    """Tokens before the cut."""
+    uncut_unknown_tokens: int = 0
+    """Those of them that the vocabulary lacks."""
+    unknown_to_champion: int = 0
+    """Those of them that the champion's vocabulary lacks; counted in validation alone."""
     empty: int = 0
     """Reviews without any token."""
     duplicates: int = 0
@@ -32,6 +45,9 @@ class SplitStatistics:
         self.lengths.update(other.lengths)
         self.kept_tokens += other.kept_tokens
         self.unknown_tokens += other.unknown_tokens
+        self.tokens += other.tokens
+        self.uncut_unknown_tokens += other.uncut_unknown_tokens
+        self.unknown_to_champion += other.unknown_to_champion
         self.empty += other.empty
         self.duplicates += other.duplicates
         return self
@@ -43,12 +59,22 @@ class SplitStatistics:
             "rows": rows,
             "labels": {str(label): self.labels[label] for label in sorted(self.labels)},
             "positive_share": self._share(self.labels[1], self.labels[0] + self.labels[1]),
+            "length_histogram": self._length_histogram(),
             "length_quantiles": self._length_quantiles(),
             "mean_length": self._share(sum(n * c for n, c in self.lengths.items()), rows),
             "out_of_vocabulary_rate": self._share(self.unknown_tokens, self.kept_tokens),
+            "uncut_out_of_vocabulary_rate": self._share(self.uncut_unknown_tokens, self.tokens),
+            "unknown_to_champion_rate": self._share(self.unknown_to_champion, self.tokens),
             "empty_reviews": self.empty,
             "duplicate_reviews": self.duplicates,
         }
+
+    def _length_histogram(self) -> dict[str, int]:
+        """Reviews by the least length of their bin."""
+        rows: Counter[int] = Counter()
+        for length, count in self.lengths.items():
+            rows[LENGTH_BINS[bisect_right(LENGTH_BINS, length) - 1]] += count
+        return {str(least): rows[least] for least in LENGTH_BINS if rows[least]}
 
     def _length_quantiles(self) -> dict[str, int]:
         lengths = np.array(sorted(self.lengths))

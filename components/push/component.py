@@ -10,8 +10,11 @@ from components.shared.image import DEFAULT_IMAGE
 def push(
     saved_model: Input[Model],
     evaluation: Input[Artifact],
+    statistics: Input[Artifact],
     serving_dir: str,
     run_id: str,
+    image: str,
+    workspace: str,
     pushed_model: Output[Model],
 ) -> None:
     """Promote the blessed candidate in the registry, from where it is served.
@@ -19,15 +22,28 @@ def push(
     Args:
         saved_model: The candidate.
         evaluation: The evaluation that blessed it.
+        statistics: Those of its reviews, for the record.
         serving_dir: The registry.
         run_id: Which run made it.
+        image: The image of the tasks.
+        workspace: The folder that the tasks of the run share.
         pushed_model: pushed.json: the version, and where it is.
     """
     from components.push.push import push
     from components.shared import events
     from components.shared.errors import task_boundary
+    from components.shared.outcome import note, noting_failure
 
-    with task_boundary():
-        pushed = push(saved_model.path, evaluation.path, serving_dir, run_id, pushed_model.path)
+    with task_boundary(), noting_failure(workspace, "push"):
+        pushed = push(
+            saved_model.path,
+            evaluation.path,
+            serving_dir,
+            run_id,
+            pushed_model.path,
+            image=image,
+            statistics=statistics.path,
+        )
+        note(workspace, version=pushed["version"])
         pushed_model.metadata.update(version=pushed["version"], serving_dir=serving_dir)
         events.figure(f"version {pushed['version']}")

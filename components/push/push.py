@@ -5,14 +5,19 @@ from types import NoneType
 from typing import Any
 
 from components.shared.artifacts import atomic_directory, directory_sha256, read_json, write_json
+from components.shared.champion_statistics import recorded_statistics
 from components.shared.entries import Record, difference
 from components.shared.errors import InputError
 from components.shared.registry import Registry
 
 EVALUATION_FILE = "evaluation.json"
+STATISTICS_FILE = "statistics.json"
 PUSHED_FILE = "pushed.json"
 
-_RECORDED = {"source": str, "preset": str, "fingerprint": str, "config": dict, "metrics": dict}
+_RECORDED = {
+    **dict.fromkeys(("source", "preset", "fingerprint", "test_fingerprint"), str),
+    **dict.fromkeys(("config", "metrics"), dict),
+}
 _JUDGED: dict[str, Any] = {
     **_RECORDED,
     "decision": dict,
@@ -27,6 +32,9 @@ def push(
     serving_dir: str | Path,
     run_id: str,
     output_dir: str | Path,
+    *,
+    image: str = "",
+    statistics: str | Path | None = None,
 ) -> dict[str, Any]:
     """Promotes the candidate if it was blessed and the champion is still that of the evaluation.
 
@@ -38,6 +46,9 @@ def push(
         serving_dir: the registry, a local path or a URL.
         run_id: the run that made the candidate.
         output_dir: the folder to make with `pushed.json`.
+        image: the image that the run's tasks ran in; empty where it isn't known.
+        statistics: the folder with the `statistics.json` that preprocess wrote; without it the
+            drift of later reviews can't be checked.
 
     Returns:
         What `pushed.json` holds: `serving_dir`, `version`, and `manifest`, the SHA-256 of each
@@ -58,6 +69,8 @@ def push(
         record=Record(
             run_id=run_id,
             reasons=judged["decision"]["reasons"],
+            image=image,
+            statistics=_read_statistics(statistics),
             **{name: judged[name] for name in _RECORDED},
         ),
     )
@@ -69,6 +82,16 @@ def push(
     with atomic_directory(output_dir) as folder:
         write_json(folder / PUSHED_FILE, pushed)
     return pushed
+
+
+def _read_statistics(folder: str | Path | None) -> dict[str, Any] | None:
+    if folder is None:
+        return None
+    path = Path(folder) / STATISTICS_FILE
+    try:
+        return recorded_statistics(read_json(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not as preprocess writes it; preprocess again") from error
 
 
 def _read_blessed(path: Path) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """The configuration of the tasks: frozen, validated when made, plain JSON on its way to a task."""
 
 import difflib
-import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_type_hints
 
+from components.shared.coercion import coerce, to_json
 from components.shared.errors import InputError
-
-_TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), ("none", "null")
 
 
 def _require_range(config: Any, **ranges: tuple[float, float]) -> None:
@@ -36,7 +34,7 @@ class TaskConfig:
         for key in values:
             if key not in known:
                 raise InputError(unknown_key_message(key, known))
-        return cls(**{key: _coerce(key, value, hints[key]) for key, value in values.items()})
+        return cls(**{key: coerce(key, value, hints[key]) for key, value in values.items()})
 
     def to_mapping(self) -> dict[str, Any]:
         """The configuration as JSON values; `from_mapping` turns them back.
@@ -44,7 +42,7 @@ class TaskConfig:
         None becomes "none": KFP takes no null for a parameter.
         """
         values = asdict(self)  # type: ignore[call-overload]
-        return {k: _to_json(v) for k, v in values.items()}
+        return {k: to_json(v) for k, v in values.items()}
 
 
 def unknown_key_message(key: str, known: list[str]) -> str:
@@ -52,54 +50,6 @@ def unknown_key_message(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(sorted(known))}"
     return f"{key!r}: unknown configuration key; {hint}"
-
-
-def _to_json(value: Any) -> Any:
-    if value is None:
-        return _NONE[0]
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _coerce(name: str, value: Any, hint: Any) -> Any:
-    """Turns a string or JSON value into the type that a field declares."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in _NONE):
-            return None
-        return _coerce(name, value, next(a for a in arguments if a is not type(None)))
-    if origin is Literal:
-        if value not in arguments:
-            raise InputError(f"{name}={value}: must be one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple:
-        items = value.split() if isinstance(value, str) else value
-        if not isinstance(items, list | tuple) or not all(isinstance(i, str) for i in items):
-            raise InputError(f"{name}={value}: must be a list of strings, separated by spaces")
-        return tuple(items)
-    return _coerce_scalar(name, value, hint)
-
-
-def _coerce_scalar(name: str, value: Any, hint: type) -> Any:
-    expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    error = InputError(f"{name}={value}: must be {expected[hint]}")
-    if hint is bool:
-        text = str(value).lower()
-        if text not in _TRUE + _FALSE:
-            raise error
-        return text in _TRUE
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise error
-    if hint is str:
-        return str(value)
-    try:
-        # KFP carries every number of a struct as a double, so 64 arrives as 64.0.
-        number = float(value)
-        result = int(value) if isinstance(value, str) and hint is int else hint(number)
-    except (ValueError, OverflowError):
-        raise error from None
-    if result != number:
-        raise error
-    return result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +62,44 @@ class IngestConfig(TaskConfig):
     validation_fraction: float = 0.1
     """The share of the remaining labelled reviews held out for validation."""
 
+    min_reviews: int | None = 40
+    """The fewest labelled reviews to train on (those for validation among them), and in test."""
+
+    min_label_share: float | None = 0.1
+    """The least share of the rarer label, of the reviews to train on and of test."""
+
+    max_empty_share: float | None = 0.01
+    """The greatest share of reviews without a letter, digit or symbol outside of HTML tags."""
+
+    max_duplicate_share: float | None = 0.1
+    """The greatest share of reviews that repeat the text of another one."""
+
+    max_contradiction_share: float | None = 0.01
+    """The greatest share of reviews whose text stands with the other label too."""
+
+    max_overlap_share: float | None = 0.05
+    """The greatest share of train reviews whose text stands in test; they are dropped."""
+
+    max_archive_bytes: int = 32 << 30
+    """The greatest size of an archive, unpacked."""
+
+    max_archive_members: int = 2_000_000
+    """The most files and folders in an archive."""
+
     def __post_init__(self) -> None:
-        _require_range(self, test_fraction=(0.01, 0.9), validation_fraction=(0.01, 0.9))
+        _require_range(
+            self,
+            test_fraction=(0.01, 0.9),
+            validation_fraction=(0.01, 0.9),
+            min_reviews=(1, 10**9),
+            min_label_share=(0.0, 0.5),
+            max_empty_share=(0.0, 1.0),
+            max_duplicate_share=(0.0, 1.0),
+            max_contradiction_share=(0.0, 1.0),
+            max_overlap_share=(0.0, 1.0),
+            max_archive_bytes=(1, 2**50),
+            max_archive_members=(1, 10**9),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,14 +115,33 @@ class PreprocessConfig(TaskConfig):
     truncating: Literal["pre", "post", "middle"] = "middle"
     """What of a longer review is cut off; "middle" keeps its first third and last two thirds."""
 
+    max_length_drift: float | None = 0.1
+    """How far the lengths of train may lie from those of the champion's train: the Jensen-Shannon
+    divergence of their histograms, from 0 (alike) to 1 (nothing in common)."""
+
+    max_out_of_vocabulary_drift: float | None = 0.05
+    """How far the share of tokens that the champion's vocabulary lacks may lie from what it was
+    when the champion was trained, both on validation."""
+
     beam_runner: str = "DirectRunner"
     """Apache Beam's runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ..."""
 
     beam_args: tuple[str, ...] = ()
-    """More Beam pipeline options, such as `--direct_num_workers=2`."""
+    """More Beam pipeline options, such as `--direct_num_workers=2`; no secrets, for they are
+    recorded."""
+
+    beam_shared_dir: str | None = None
+    """Where the workers of a cluster read the reviews and leave the results: a URL of a bucket, or
+    a path that is mounted in the task and in every worker; none where they see the task's files."""
 
     def __post_init__(self) -> None:
-        _require_range(self, vocabulary_size=(3, 10_000_000), max_length=(1, 100_000))
+        _require_range(
+            self,
+            vocabulary_size=(3, 10_000_000),
+            max_length=(1, 100_000),
+            max_length_drift=(0.0, 1.0),
+            max_out_of_vocabulary_drift=(0.0, 1.0),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,14 +237,30 @@ class EvaluateConfig(TaskConfig):
     min_auc: float | None = None
     """The least area under the ROC curve on test."""
 
-    max_accuracy_drop: float | None = 0.0
-    """How far below the champion's accuracy, on the same reviews, a candidate may lie."""
+    min_slice_accuracy: float | None = None
+    """The least accuracy on each slice of test: each quartile of the length, and each label."""
+
+    max_calibration_error: float | None = None
+    """The greatest expected calibration error on test, over 15 bins (Guo et al., 2017)."""
+
+    max_latency_ms: float | None = None
+    """The greatest median time of a request with one review, in milliseconds; without it no time
+    is measured, and equal inputs give an equal evaluation."""
+
+    min_accuracy_over_baseline: float | None = None
+    """How far above the linear baseline's accuracy a candidate must lie."""
 
     significance_level: float | None = 0.05
     """The level of McNemar's exact test that the candidate is worse than the champion."""
 
-    min_accuracy_over_baseline: float | None = None
-    """How far above the linear baseline's accuracy a candidate must lie."""
+    max_accuracy_drop: float | None = 0.01
+    """How far below the champion's accuracy, on the same reviews, a candidate may lie."""
+
+    max_slice_accuracy_drop: float | None = 0.05
+    """How far below the champion's accuracy on the same slice of test a candidate may lie."""
+
+    max_accuracy_below_best: float | None = 0.01
+    """How far a candidate may lie below the best accuracy ever recorded on the same reviews."""
 
     def __post_init__(self) -> None:
         _require_range(
@@ -247,7 +268,12 @@ class EvaluateConfig(TaskConfig):
             min_accuracy=(0.0, 1.0),
             max_loss=(0.0, 100.0),
             min_auc=(0.0, 1.0),
-            max_accuracy_drop=(0.0, 1.0),
-            significance_level=(0.0, 1.0),
+            min_slice_accuracy=(0.0, 1.0),
+            max_calibration_error=(0.0, 1.0),
+            max_latency_ms=(0.0, 1e6),
             min_accuracy_over_baseline=(-1.0, 1.0),
+            significance_level=(0.0, 1.0),
+            max_accuracy_drop=(0.0, 1.0),
+            max_slice_accuracy_drop=(0.0, 1.0),
+            max_accuracy_below_best=(0.0, 1.0),
         )

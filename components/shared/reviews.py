@@ -28,7 +28,7 @@ def reviews_builder(directory: str | Path) -> Any:
     """
     # Imported here: it takes a second that a module of names and constants should not cost.
     import tensorflow_datasets as tfds
-    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from google.protobuf import json_format
 
     path = Path(directory) / NAME / VERSION
     if not (path / "dataset_info.json").is_file():

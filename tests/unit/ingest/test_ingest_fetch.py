@@ -108,7 +108,7 @@ def test_folder_in_an_object_store(corpus, prefix, monkeypatch):
     folder = corpus.folder(files, "bucket/a folder/aclImdb")
     local = corpus.ingest(folder)
     store = LocalStore(corpus.path / "bucket")
-    monkeypatch.setattr(fetch, "from_url", lambda *_, **__: store)
+    monkeypatch.setattr(fetch, "open_store", lambda _: store)
     remote = corpus.ingest(f"s3://bucket/{prefix}")
     assert remote["fingerprint"] == local["fingerprint"]
     assert remote["source"] == f"s3://bucket/{prefix}"

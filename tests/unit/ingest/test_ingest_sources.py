@@ -123,7 +123,8 @@ def test_duplicates_and_contradictions_stay_in_one_split(corpus):
     files = corpus.files()
     twice = {f"train/pos/copy{i}_8.txt": b"the very same text" for i in range(3)}
     both = {"train/neg/both_2.txt": b"good or bad", "train/pos/both_9.txt": b"good or bad"}
-    summary = corpus.ingest(corpus.archive(files | twice | both))
+    unchecked = {"max_contradiction_share": None}
+    summary = corpus.ingest(corpus.archive(files | twice | both), config=unchecked)
     assert summary["texts_with_both_labels"] == 1
     assert sum(summary["duplicates"].values()) == 3
     for text, labels in ((b"the very same text", [1, 1, 1]), (b"good or bad", [0, 1])):
@@ -143,7 +144,7 @@ def test_texts_arrive_byte_for_byte(corpus):
     odd.append(b"long " * 100_000)
     extra = {f"train/pos/odd{i}_9.txt": text for i, text in enumerate(odd)}
     files = corpus.files() | extra
-    corpus.ingest(corpus.archive(files))
+    corpus.ingest(corpus.archive(files), config={"max_empty_share": None})
     assert sorted(text for text, _ in everything(corpus)) == sorted(files.values())
 
 
@@ -227,3 +228,9 @@ def test_real_archive(corpus):
     assert summary["splits"]["test"] == 25_000
     assert summary["splits"]["unsupervised"] == 50_000
     assert summary["splits"]["train"] + summary["splits"]["validation"] == 24_877
+
+
+def test_files_beside_the_splits_of_an_archive_without_a_folder_of_its_own(corpus):
+    files = corpus.files()
+    archive = corpus.archive(files | {"README": b"notes", "pos/1_9.txt": b"odd"}, root="")
+    assert sum(corpus.ingest(archive)["splits"].values()) == len(files)

@@ -32,6 +32,7 @@ def evaluation(tmp_path: Path, accuracy: float = 0.9, **changes: Any) -> Path:
         "champion_version": None,
         "metrics": metrics,
         "fingerprint": "f" * 64,
+        "test_fingerprint": "e" * 64,
         "source": "bundled",
         "preset": "debug",
         "config": {"train": {"cell": "gru"}},
@@ -48,7 +49,9 @@ def evaluation(tmp_path: Path, accuracy: float = 0.9, **changes: Any) -> Path:
 
 def test_a_blessed_candidate_is_promoted_and_recorded(candidate: Path, tmp_path: Path) -> None:
     serving_dir, output = tmp_path / "serving", tmp_path / "out" / "pushed_model"
-    pushed = push(candidate, evaluation(tmp_path), str(serving_dir), "run-1", output)
+    pushed = push(
+        candidate, evaluation(tmp_path), str(serving_dir), "run-1", output, image="imdb:7"
+    )
     manifest = directory_sha256(candidate)
     assert pushed == {"serving_dir": str(serving_dir), "version": 1, "manifest": manifest}
     assert json.loads((output / "pushed.json").read_text()) == pushed
@@ -56,13 +59,14 @@ def test_a_blessed_candidate_is_promoted_and_recorded(candidate: Path, tmp_path:
     assert directory_sha256(serving_dir / "1") == manifest
     champion = Registry.open(serving_dir).champion()
     assert champion is not None
-    assert champion.run_id == "run-1"
+    assert (champion.run_id, champion.image) == ("run-1", "imdb:7")
     assert (champion.source, champion.preset, champion.fingerprint) == (
         "bundled",
         "debug",
         "f" * 64,
     )
     assert champion.metrics == {"accuracy": 0.9, "loss": 0.3}
+    assert champion.test_fingerprint == "e" * 64
     assert champion.config == {"train": {"cell": "gru"}}
     assert champion.reasons[0]["name"] == "min_accuracy"
 
@@ -110,6 +114,7 @@ def test_only_true_is_blessed(blessed: Any, candidate: Path, tmp_path: Path) -> 
         "champion_version",
         "metrics",
         "fingerprint",
+        "test_fingerprint",
         "source",
         "preset",
         "config",
