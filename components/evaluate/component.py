@@ -17,6 +17,7 @@ def evaluate(
     preprocess_config: dict,
     train_config: dict,
     config: dict,
+    workspace: str,
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
@@ -34,6 +35,7 @@ def evaluate(
         preprocess_config: That of preprocess.
         train_config: That of train.
         config: An EvaluateConfig as JSON: the gate's thresholds.
+        workspace: The folder that the tasks of the run share.
         evaluation: evaluation.json with every figure and the decision, and report.html.
         metrics: Accuracy, loss, AUC and more.
         classification: ROC curve and confusion matrix.
@@ -46,12 +48,14 @@ def evaluate(
     from pathlib import Path
 
     from components.evaluate.evaluate import evaluate
-    from components.evaluate.outputs import log_outputs, recorded_config
+    from components.evaluate.outputs import log_outputs, noted
     from components.shared import events
     from components.shared.config import EvaluateConfig
     from components.shared.errors import task_boundary
+    from components.shared.outcome import note, noting_failure
+    from components.shared.recorded import recorded_config
 
-    with task_boundary():
+    with task_boundary(), noting_failure(workspace, "evaluate"):
         configs = recorded_config(ingest_config, preprocess_config, train_config, config)
         result = evaluate(
             saved_model.path,
@@ -62,5 +66,6 @@ def evaluate(
             evaluation.path,
         )
         shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
+        note(workspace, **noted(result))
         events.figure(log_outputs(result, metrics, classification))
     return result["decision"]["blessed"]

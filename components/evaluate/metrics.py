@@ -209,6 +209,20 @@ def length_slices(words: np.ndarray) -> list[dict[str, Any]]:
     return [{"words": [int(words[m].min()), int(words[m].max())], "rows": m} for m in masks]
 
 
+def named_slices(labels: np.ndarray, words: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The slices of `measure_slices`, in its order: what a reader calls each, and its rows.
+
+    Args:
+        labels: int64 `[reviews]`, the true ones.
+        words: int64 `[reviews]`, the words of each.
+    """
+    by_length = [
+        ("{:,} to {:,} words".format(*part["words"]), part["rows"]) for part in length_slices(words)
+    ]
+    by_label = [(f"{LABEL_NAMES[label]} reviews", labels == label) for label in np.unique(labels)]
+    return by_length + by_label
+
+
 def measure_slices(
     labels: np.ndarray, predictions: Predictions, words: np.ndarray
 ) -> dict[str, list[dict[str, Any]]]:

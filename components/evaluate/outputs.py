@@ -3,23 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
-
-
-def recorded_config(
-    ingest: Mapping[str, Any],
-    preprocess: Mapping[str, Any],
-    train: Mapping[str, Any],
-    evaluate: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The configuration of a run for its record, with KFP's doubles as the numbers they were."""
-    return {
-        "ingest": IngestConfig.from_mapping(ingest).to_mapping(),
-        "preprocess": PreprocessConfig.from_mapping(preprocess).to_mapping(),
-        "train": TrainConfig.from_mapping(train).to_mapping(),
-        "evaluate": EvaluateConfig.from_mapping(evaluate).to_mapping(),
-    }
-
 
 def log_outputs(result: Mapping[str, Any], metrics: Any, classification: Any) -> str:
     """Fills KFP's `Metrics` and `ClassificationMetrics`; gives the task's telling figure."""
@@ -32,3 +15,13 @@ def log_outputs(result: Mapping[str, Any], metrics: Any, classification: Any) ->
     accuracy = result["metrics"]["accuracy"]
     figure = "no accuracy" if accuracy is None else f"test accuracy {accuracy:.4f}"
     return f"{figure}, {'BLESSED' if result['decision']['blessed'] else 'NOT_BLESSED'}"
+
+
+def noted(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an evaluation is told when the run has ended."""
+    return {
+        **{key: result[key] for key in ("source", "preset", "fingerprint", "metrics")},
+        "blessed": result["decision"]["blessed"],
+        "reasons": result["decision"]["reasons"],
+        "champion_version": result["champion_version"],
+    }

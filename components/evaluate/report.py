@@ -4,7 +4,7 @@ All text goes through Jinja's autoescape. Only the pictures are put in as they a
 from numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.evaluate import pictures
-from components.evaluate.metrics import LABEL_NAMES, Predictions, describe
+from components.evaluate.metrics import LABEL_NAMES, Predictions, describe, named_slices
 from components.evaluate.split import Split
 from components.shared.reviews import SPLITS
 
@@ -64,7 +64,7 @@ def render_report(evaluation: Mapping[str, Any], judged: Judged) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=_figure, short=_short, value=_value)
+    environment.filters.update(figure=_figure, difference=_difference, short=_short, value=_value)
     models = _models(evaluation)
     return environment.get_template(_TEMPLATE).render(
         evaluation=evaluation,
@@ -77,6 +77,7 @@ def render_report(evaluation: Mapping[str, Any], judged: Judged) -> str:
         models=models,
         figures=_comparison(models),
         duels=_duels(judged),
+        slices=_slices(judged),
         pictures=_pictures(evaluation, judged),
         mistakes=_mistakes(judged),
     )
@@ -136,6 +137,24 @@ def _margin(points: float) -> str:
     if points == 0:
         return "the same as"
     return f"{abs(points):.3g} points {'above' if points > 0 else 'below'}"
+
+
+def _slices(judged: Judged) -> list[dict[str, Any]]:
+    """A row for each slice: the candidate's figures, and the champion's accuracy beside them."""
+    names = [name for name, _ in named_slices(judged.test.labels, judged.test.words)]
+    both = (_by_slice(judged, "candidate", names), _by_slice(judged, "champion", names))
+    return [
+        {**ours, "name": name, "champion_accuracy": its and its["accuracy"]}
+        for name, ours, its in zip(names, *both, strict=True)
+    ]
+
+
+def _by_slice(judged: Judged, model: str, names: Sequence[str]) -> Sequence[Any]:
+    """A model's figures on each slice; None where there is no such model."""
+    if model not in judged.models:
+        return [None] * len(names)
+    slices = judged.descriptions[model]["slices"]
+    return [*slices["length_quartile"], *slices["label"]]
 
 
 def _pictures(evaluation: Mapping[str, Any], judged: Judged) -> list[dict[str, Any]]:
@@ -207,6 +226,14 @@ def _quote(text: str) -> str:
 
 def _figure(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
+
+
+def _difference(figures: tuple[float | None, float | None]) -> str:
+    """How far the first lies above the second."""
+    ours, its = figures
+    if ours is None or its is None:
+        return "n/a"
+    return f"{ours - its:+.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _short(value: float | None) -> str:

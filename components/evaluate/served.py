@@ -56,13 +56,24 @@ class ServedModel:
         every = max(1, len(order) // _REPORTS)
         for start in range(0, len(order), _BATCH_SIZE):
             rows = order[start : start + _BATCH_SIZE]
-            probabilities[rows], labels[rows] = self._ask([texts[row] for row in rows])
+            probabilities[rows], labels[rows] = self.ask([texts[row] for row in rows])
             done = start + len(rows)
             if done // every > start // every:
                 events.progress(f"{name}: {done:,} of {len(order):,} reviews")
         return Predictions(probabilities, labels)
 
-    def _ask(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def ask(self, texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Sends one request.
+
+        Args:
+            texts: raw reviews, in UTF-8.
+
+        Returns:
+            The probabilities, float32 `[reviews]`, and labels, int64 `[reviews]`, in their order.
+
+        Raises:
+            InputError: the model doesn't give one answer for each text.
+        """
         answers = self._signature(text=tf.constant(texts, tf.string))
         probability, label = (answers[name].numpy() for name in _OUTPUTS)
         if not probability.shape == label.shape == (len(texts),):

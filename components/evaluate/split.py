@@ -1,5 +1,6 @@
 """The raw reviews of a split, as evaluate reads them."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,14 @@ class Split:
 
     labels: np.ndarray
     """int64 `[reviews]`: 0 = negative, 1 = positive."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the texts and labels, in whatever order: equal for the same reviews alone."""
+        digest = hashlib.sha256()
+        for text, label in sorted(zip(self.texts, self.labels.tolist(), strict=True)):
+            digest.update(f"{label} {len(text)} ".encode() + text)
+        return digest.hexdigest()
 
     @cached_property
     def plain_texts(self) -> list[str]:

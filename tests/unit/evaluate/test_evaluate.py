@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from components.evaluate.evaluate import evaluate
+from components.evaluate.latency import measure_latency
 from components.evaluate.served import ServedModel
-from components.evaluate.split import read_split
+from components.evaluate.split import Split, read_split
 from components.ingest.builder import Reviews
 from components.shared.artifacts import directory_sha256, read_json, write_json
 from components.shared.config import EvaluateConfig
@@ -48,14 +49,24 @@ def judge(tmp_path: Path, models: dict[str, Path], reviews_dir: Path) -> Evaluat
 
 
 @pytest.fixture
-def promote(tmp_path: Path, models: dict[str, Path]) -> Callable[[str], Registry]:
-    """Makes a model the champion of the registry in `tmp_path/serving`."""
+def promote(tmp_path: Path, models: dict[str, Path]) -> Callable[..., Registry]:
+    """Makes a model the champion of the registry in `tmp_path/serving`, with that test record."""
 
-    def run(name: str) -> Registry:
+    def run(name: str, accuracy: float | None = None, test_fingerprint: str = "") -> Registry:
         registry = Registry.open(tmp_path / "serving")
-        about = {"run_id": f"run-{name}", "source": "s", "preset": "p", "fingerprint": "f"}
-        record = Record(**about, config={}, metrics={}, reasons=[])
-        registry.promote(models[name], expected_champion=None, record=record)
+        versions = len(registry.entries())
+        record = Record(
+            run_id=f"run-{versions}",
+            source="s",
+            preset="p",
+            fingerprint="f",
+            config={},
+            metrics={} if accuracy is None else {"accuracy": accuracy},
+            reasons=[],
+            test_fingerprint=test_fingerprint,
+        )
+        expected = versions or None
+        registry.promote(models[name], expected_champion=expected, record=record)
         return registry
 
     return run
@@ -72,6 +83,8 @@ def test_a_first_candidate(first, models, reviews_dir) -> None:
     assert 0.8 < result["baseline"]["accuracy"] < 1
     assert (result["champion"], result["champion_version"]) == (None, None)
     assert result["decision"]["blessed"] is True
+    assert (result["best_ever"], result["latency"]) == (None, None)
+    assert result["test_fingerprint"] == test.fingerprint
     assert result["fingerprint"] == read_json(reviews_dir / "summary.json")["fingerprint"]
     assert result["splits"]["test"] == 300
     assert result["test_split"] == "official"
@@ -87,7 +100,7 @@ def test_a_worse_candidate_is_refused_on_the_same_reviews(
 ) -> None:
     promote("able")
     before = directory_sha256(tmp_path / "serving")
-    result = judge("weak", EvaluateConfig(min_accuracy=0.5))
+    result = judge("weak", EvaluateConfig(min_accuracy=0.5, min_slice_accuracy=0.1))
     test = read_split(reviews_dir, "test")
     weak, able = (
         ServedModel(models[name]).predict(test.texts, "again").correct(test.labels)
@@ -104,6 +117,17 @@ def test_a_worse_candidate_is_refused_on_the_same_reviews(
         "losses": np.sum(able & ~weak),
         "gains": np.sum(weak & ~able),
     }
+    rows = [*result["slices"]["length_quartile"], *result["slices"]["label"]]
+    accuracies, drops = (
+        reasons[name]["details"] for name in ("min_slice_accuracy", "max_slice_accuracy_drop")
+    )
+    assert list(accuracies.values()) == [row["accuracy"] for row in rows]
+    assert len(drops) == 6 and list(drops)[4:] == ["negative reviews", "positive reviews"]
+    positive = test.labels == 1
+    drop = np.mean(able[positive]) - np.mean(weak[positive])
+    assert drops["positive reviews"] == pytest.approx(drop)
+    assert reasons["max_slice_accuracy_drop"]["value"] == max(drops.values()) > 0.05
+    assert reasons["max_slice_accuracy_drop"]["passed"] is False
     assert directory_sha256(tmp_path / "serving") == before
 
 
@@ -112,6 +136,55 @@ def test_a_better_candidate_is_blessed(judge, promote) -> None:
     result = judge("able")
     assert result["decision"]["blessed"] is True
     assert result["metrics"]["accuracy"] > result["champion"]["metrics"]["accuracy"]
+
+
+def test_small_losses_do_not_add_up(judge, promote, first, tmp_path: Path) -> None:
+    """The champion is the weak model, as after a chain of losses; the log still has the best."""
+    known = first[0]["test_fingerprint"]
+    promote("able", first[0]["metrics"]["accuracy"], known)
+    promote("weak", 0.99, "of other reviews")
+    promote("weak", 0.6, known)
+    loose = EvaluateConfig(min_accuracy=0.1, max_accuracy_below_best=0.01, max_latency_ms=1e6)
+    result = judge("weak", loose)
+    assert result["champion_version"] == 3
+    assert result["best_ever"] == {"version": 1, "accuracy": first[0]["metrics"]["accuracy"]}
+    (failed,) = [reason for reason in result["decision"]["reasons"] if not reason["passed"]]
+    assert failed["name"] == "max_accuracy_below_best"
+    assert failed["details"]["best_accuracy"] == first[0]["metrics"]["accuracy"]
+    assert failed["value"] == pytest.approx(
+        first[0]["metrics"]["accuracy"] - result["metrics"]["accuracy"]
+    )
+    (timed,) = [r for r in result["decision"]["reasons"] if r["name"] == "max_latency_ms"]
+    assert timed["value"] == result["latency"]["median_ms"] > 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "version 1</dd>" in report and " ms <span" in report
+
+
+def test_single_requests_are_timed(models, reviews_dir) -> None:
+    asked: list[int] = []
+
+    class Counting(ServedModel):
+        def ask(self, texts):
+            asked.append(len(texts))
+            return super().ask(texts)
+
+    times = measure_latency(Counting(models["able"]), read_split(reviews_dir, "test").texts[:7])
+    assert asked == [1] * 110, "ten to warm up"
+    assert times["requests"] == 100
+    assert 0 < times["median_ms"] <= times["p95_ms"] <= times["max_ms"]
+
+
+def test_the_fingerprint_of_test_is_of_texts_and_labels_in_any_order() -> None:
+    texts, labels = [b"good", b"", b"bad"], np.array([1, 0, 0])
+    known = Split(texts, labels).fingerprint
+    assert Split([texts[row] for row in (2, 0, 1)], labels[[2, 0, 1]]).fingerprint == known
+    others = [
+        Split(texts, np.array([0, 1, 0])),
+        Split(texts[:2], labels[:2]),
+        Split([b"good", b"", b"bad."], labels),
+        Split([b"good", b"bad", b""], np.array([1, 1, 0])),
+    ]
+    assert known not in {other.fingerprint for other in others}
 
 
 def test_a_champion_whose_publication_was_interrupted_is_compared_with(

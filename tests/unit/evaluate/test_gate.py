@@ -9,16 +9,35 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.evaluate.gate import ChampionComparison, Decision, Evidence, Reason, decide
+from components.evaluate import gate
+from components.evaluate.checks import CHECKS, Reason
+from components.evaluate.evidence import BestEver, ChampionComparison, Evidence, Slice
+from components.evaluate.gate import Decision, decide
 from components.shared.config import EvaluateConfig
 
-GOOD = {"accuracy": 0.9, "loss": 0.3, "auc": 0.95}
-BAR = EvaluateConfig(min_accuracy=0.8)
-VALUE_THRESHOLDS = ("min_accuracy", "max_loss", "min_auc", "min_accuracy_over_baseline")
+GOOD = {"accuracy": 0.9, "loss": 0.3, "auc": 0.95, "expected_calibration_error": 0.02}
+NO_CHANGE_THRESHOLDS = EvaluateConfig(
+    significance_level=None,
+    max_accuracy_drop=None,
+    max_slice_accuracy_drop=None,
+    max_accuracy_below_best=None,
+)
+BAR = replace(NO_CHANGE_THRESHOLDS, min_accuracy=0.8)
+VALUE_THRESHOLDS = (
+    "min_accuracy",
+    "max_loss",
+    "min_auc",
+    "min_slice_accuracy",
+    "min_accuracy_over_baseline",
+)
 
 
 def champion(accuracy: float = 0.9, losses: int = 0, gains: int = 0) -> ChampionComparison:
     return ChampionComparison(version=3, accuracy=accuracy, losses=losses, gains=gains)
+
+
+def part(accuracy: float | None, champion: float | None = None, name: str = "a") -> Slice:
+    return Slice(name=name, reviews=100, accuracy=accuracy, champion_accuracy=champion)
 
 
 def reason(decision: Decision, name: str) -> Reason:
@@ -49,6 +68,86 @@ def test_value_thresholds_include_their_edge(config, name, metrics, blessed) -> 
 
 
 @pytest.mark.parametrize(
+    ("name", "threshold", "figures", "passed"),
+    [
+        ("max_calibration_error", 0.05, {"calibration": 0.05}, True),
+        ("max_calibration_error", 0.05, {"calibration": 0.0501}, False),
+        ("max_calibration_error", 0.05, {"calibration": None}, False),
+        ("max_latency_ms", 20.0, {"latency_ms": 20.0}, True),
+        ("max_latency_ms", 20.0, {"latency_ms": 20.1}, False),
+        ("max_latency_ms", 20.0, {"latency_ms": None}, False),
+        ("min_slice_accuracy", 0.8, {"slices": [part(0.8), part(0.9)]}, True),
+        ("min_slice_accuracy", 0.8, {"slices": [part(0.9), part(0.79, name="b")]}, False),
+        ("min_slice_accuracy", 0.8, {"slices": [part(0.9), part(None, name="b")]}, False),
+        ("min_slice_accuracy", 0.8, {"slices": []}, False),
+    ],
+)
+def test_bounds_on_calibration_latency_and_slices(name, threshold, figures, passed) -> None:
+    figures = dict(figures)
+    metrics = GOOD | {"expected_calibration_error": figures.pop("calibration", 0.0)}
+    decision = decide(Evidence(metrics=metrics, **figures), replace(BAR, **{name: threshold}))
+    assert reason(decision, name).passed is passed
+    assert reason(decision, name).threshold == threshold
+    assert decision.blessed is passed
+
+
+def test_the_worst_slice_is_named_with_the_figures_of_all() -> None:
+    slices = [part(0.9, 0.8, "4 to 9 words"), part(0.7, 0.9, "negative reviews"), part(0.8, 0.8)]
+    evidence = Evidence(metrics=GOOD, champion=champion(), slices=slices)
+    config = replace(BAR, min_slice_accuracy=0.75, max_slice_accuracy_drop=0.05)
+    decision = decide(evidence, config)
+    floor, drop = (reason(decision, n) for n in ("min_slice_accuracy", "max_slice_accuracy_drop"))
+    assert (floor.passed, drop.passed) == (False, False)
+    assert floor.value == 0.7 and drop.value == pytest.approx(0.2)
+    assert "least on negative reviews, 0.7" in floor.sentence
+    assert "largest drop is on negative reviews, 0.2" in drop.sentence
+    assert floor.details == {"4 to 9 words": 0.9, "negative reviews": 0.7, "a": 0.8}
+    assert list(drop.details.values()) == pytest.approx([-0.1, 0.2, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("slices", "passed"),
+    [
+        ([part(0.85, 0.9)], True),
+        ([part(0.8499, 0.9)], False),
+        ([part(1.0, 0.2), part(0.8, 0.9, "b")], False),
+        ([part(0.9, None)], False),
+        ([part(None, 0.9)], False),
+        ([], False),
+    ],
+)
+def test_a_drop_on_a_slice(slices, passed) -> None:
+    config = replace(BAR, max_slice_accuracy_drop=0.05)
+    evidence = Evidence(metrics=GOOD, champion=champion(), slices=slices)
+    assert decide(evidence, config).blessed is passed
+    assert decide(replace(evidence, champion=None), config).blessed, "nothing to compare with"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "best", "passed"),
+    [
+        (0.88, 0.89, True),  # 0.89 - 0.88 is a little above 0.01 in floats
+        (0.8799, 0.89, False),
+        (0.95, 0.89, True),
+        (0.88, math.nan, False),
+        (0.88, None, True),
+    ],
+)
+def test_a_floor_under_the_best_ever_whoever_is_champion(accuracy, best, passed) -> None:
+    config = replace(BAR, max_accuracy_below_best=0.01, max_accuracy_drop=0.0)
+    ever = BestEver(version=2, accuracy=best) if best is not None else None
+    evidence = Evidence(metrics={"accuracy": accuracy}, champion=champion(accuracy), best_ever=ever)
+    decision = decide(evidence, config)
+    found = reason(decision, "max_accuracy_below_best")
+    assert decision.blessed is found.passed is passed
+    if ever is None:
+        assert found.sentence == "the registry records nothing on these test reviews yet"
+    else:
+        assert "(version 2)" in found.sentence
+        assert found.details["accuracy"] == accuracy
+
+
+@pytest.mark.parametrize(
     ("accuracy", "baseline", "margin", "blessed"),
     [
         (0.88, 0.87, 0.01, True),
@@ -76,8 +175,8 @@ def test_a_margin_over_the_linear_baseline(accuracy, baseline, margin, blessed) 
 )
 def test_a_drop_below_the_champion(accuracy, drop, blessed) -> None:
     evidence = Evidence(metrics={"accuracy": accuracy}, champion=champion(0.88))
-    decision = decide(evidence, EvaluateConfig(min_accuracy=0.1, max_accuracy_drop=drop))
-    assert decision.blessed is blessed
+    config = replace(BAR, min_accuracy=0.1, max_accuracy_drop=drop)
+    assert decide(evidence, config).blessed is blessed
 
 
 @pytest.mark.parametrize(
@@ -94,7 +193,7 @@ def test_a_drop_below_the_champion(accuracy, drop, blessed) -> None:
 )
 def test_mcnemars_exact_test_against_the_champion(losses, gains, p, blessed) -> None:
     evidence = Evidence(metrics=GOOD, champion=champion(0.9, losses, gains))
-    config = EvaluateConfig(min_accuracy=0.1, max_accuracy_drop=1.0, significance_level=0.05)
+    config = replace(BAR, significance_level=0.05)
     found = reason(decide(evidence, config), "significance_level")
     assert found.value == pytest.approx(p, abs=1e-12)
     assert found.details == {"losses": losses, "gains": gains}
@@ -104,7 +203,7 @@ def test_mcnemars_exact_test_against_the_champion(losses, gains, p, blessed) -> 
 
 def test_a_champion_no_better_never_counts_as_significantly_so_at_any_level() -> None:
     evidence = Evidence(metrics=GOOD, champion=champion(0.9, losses=3, gains=3))
-    config = EvaluateConfig(min_accuracy=0.1, significance_level=1.0)
+    config = replace(BAR, significance_level=1.0)
     assert decide(evidence, config).blessed
 
 
@@ -125,18 +224,43 @@ def test_a_comparison_of_different_reviews_is_refused(ours, its) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, None])
 def test_what_is_not_a_number_fails_each_of_its_checks(bad) -> None:
     config = EvaluateConfig(
-        min_accuracy=0.0, max_loss=100.0, min_auc=0.0, min_accuracy_over_baseline=-1.0
+        min_accuracy=0.0,
+        max_loss=100.0,
+        min_auc=0.0,
+        min_slice_accuracy=0.0,
+        max_calibration_error=1.0,
+        max_latency_ms=1e6,
+        min_accuracy_over_baseline=-1.0,
+        max_accuracy_drop=1.0,
+        max_slice_accuracy_drop=1.0,
+        max_accuracy_below_best=1.0,
     )
     evidence = Evidence(
-        metrics={"accuracy": bad, "loss": bad, "auc": bad},
+        metrics=dict.fromkeys(GOOD, bad),
         champion=champion(0.9),
+        best_ever=BestEver(version=1, accuracy=0.9),
+        slices=[part(0.9, 0.9), part(bad, 0.9, "b")],
+        latency_ms=bad,
         baseline_accuracy=0.9,
     )
+    names = {field.name for field in fields(config)} - {"significance_level"}
     failed = {reason.name for reason in decide(evidence, config).reasons if not reason.passed}
-    assert failed == {*VALUE_THRESHOLDS, "max_accuracy_drop"}
-    evidence = Evidence(metrics=GOOD, champion=champion(bad), baseline_accuracy=bad)
+    assert failed == names
+    evidence = Evidence(
+        metrics=GOOD,
+        champion=champion(bad),
+        best_ever=BestEver(version=1, accuracy=bad),
+        slices=[part(0.9, bad)],
+        latency_ms=1.0,
+        baseline_accuracy=bad,
+    )
     failed = {reason.name for reason in decide(evidence, config).reasons if not reason.passed}
-    assert failed == {"min_accuracy_over_baseline", "max_accuracy_drop"}
+    assert failed == {
+        "min_accuracy_over_baseline",
+        "max_accuracy_drop",
+        "max_slice_accuracy_drop",
+        "max_accuracy_below_best",
+    }
 
 
 def test_a_decision_is_json_even_with_what_is_not_a_number() -> None:
@@ -156,6 +280,7 @@ def test_a_decision_is_json_even_with_what_is_not_a_number() -> None:
 
 unit = st.floats(0.0, 1.0)
 maybe = st.none() | unit
+anything = st.none() | st.floats()
 champions = st.none() | st.builds(
     ChampionComparison,
     version=st.just(1),
@@ -163,22 +288,34 @@ champions = st.none() | st.builds(
     losses=st.integers(0, 40),
     gains=st.integers(0, 40),
 )
+records = st.none() | st.builds(BestEver, version=st.integers(1, 9), accuracy=unit)
+
+
+def slices(accuracies: st.SearchStrategy, champions: st.SearchStrategy) -> st.SearchStrategy:
+    pairs = st.lists(st.tuples(accuracies, champions), max_size=4)
+    return pairs.map(
+        lambda drawn: [part(ours, its, f"slice {n}") for n, (ours, its) in enumerate(drawn)]
+    )
+
+
 evidences = st.builds(
     Evidence,
-    metrics=st.fixed_dictionaries(
-        {"accuracy": st.floats() | st.none(), "loss": st.floats() | st.none(), "auc": st.floats()}
-    ),
+    metrics=st.fixed_dictionaries(dict.fromkeys(GOOD, anything)),
     champion=champions,
+    best_ever=records,
+    slices=slices(anything, anything),
+    latency_ms=anything,
     baseline_accuracy=maybe,
 )
-configs = st.builds(
-    EvaluateConfig,
-    min_accuracy=maybe,
-    max_loss=st.none() | st.floats(0.0, 10.0),
-    min_auc=maybe,
-    max_accuracy_drop=maybe,
-    significance_level=maybe,
-    min_accuracy_over_baseline=maybe,
+# A few thresholds at a time, and loose ones as well: all of them together bless next to nothing.
+thresholds = {
+    field.name: unit | st.just(1.0 if field.name.startswith("max_") else 0.0)
+    for field in fields(EvaluateConfig)
+}
+configs = (
+    st.lists(st.sampled_from(list(thresholds)), unique=True, max_size=4)
+    .flatmap(lambda names: st.fixed_dictionaries({name: thresholds[name] for name in names}))
+    .map(lambda given: replace(NO_CHANGE_THRESHOLDS, **given))
 )
 
 
@@ -190,12 +327,66 @@ def test_every_configured_check_is_among_the_reasons_and_all_must_pass(evidence,
     assert len(names) == len(set(names))
     assert set(names) - {"value_thresholds"} == configured
     assert decision.blessed is all(reason.passed for reason in decision.reasons)
+    for found in decision.reasons:
+        assert found.threshold == getattr(config, found.name, None)
 
 
-@given(evidences, maybe, maybe)
-@example(Evidence(metrics=GOOD), 0.0, 0.05)
-def test_without_a_value_threshold_nothing_is_blessed(evidence, drop, level) -> None:
-    decision = decide(evidence, EvaluateConfig(max_accuracy_drop=drop, significance_level=level))
+@given(st.permutations(CHECKS), evidences, configs)
+def test_the_order_of_the_checks_changes_nothing(checks, evidence, config) -> None:
+    usual = decide(evidence, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "CHECKS", tuple(checks))
+        other = decide(evidence, config)
+    by_name = [sorted(d.to_mapping()["reasons"], key=lambda r: r["name"]) for d in (usual, other)]
+    assert other.blessed is usual.blessed
+    assert by_name[0] == by_name[1]
+
+
+@given(evidences, configs)
+def test_a_decision_goes_through_json_and_back(evidence, config) -> None:
+    values = decide(evidence, config).to_mapping()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
+NUMBERS = ("accuracy", "loss", "auc", "calibration", "latency", "slice", "baseline", "best")
+
+
+@given(st.sampled_from(NUMBERS), st.sampled_from([None, math.nan, math.inf, -math.inf]))
+@example("accuracy", math.nan)
+def test_no_figure_that_is_not_a_number_is_ever_blessed(which, bad) -> None:
+    """Whatever else is perfect, under the loosest thresholds that there are."""
+    loosest = {"max_loss": 100.0, "max_latency_ms": 1e6, "significance_level": 0.0}
+    low = ("min_accuracy", "min_auc", "min_slice_accuracy")
+    high = [f.name for f in fields(EvaluateConfig) if f.name not in {*loosest, *low}]
+    config = EvaluateConfig(**loosest, **dict.fromkeys(low, 0.0), **dict.fromkeys(high, 1.0))
+    config = replace(config, min_accuracy_over_baseline=-1.0)
+    keys = {"calibration": "expected_calibration_error"}
+    perfect = Evidence(
+        metrics={"accuracy": 1.0, "loss": 0.0, "auc": 1.0, "expected_calibration_error": 0.0},
+        champion=champion(0.0, gains=100),
+        best_ever=BestEver(version=1, accuracy=0.0),
+        slices=[part(1.0, 0.0)],
+        latency_ms=0.0,
+        baseline_accuracy=0.0,
+    )
+    assert decide(perfect, config).blessed
+    changed = {
+        "latency": {"latency_ms": bad},
+        "slice": {"slices": [part(1.0, 0.0), part(bad, 0.0, "b")]},
+        "baseline": {"baseline_accuracy": bad},
+        "best": {"best_ever": BestEver(version=1, accuracy=bad)},
+    }.get(which, {"metrics": {**perfect.metrics, keys.get(which, which): bad}})
+    assert not decide(replace(perfect, **changed), config).blessed
+
+
+@given(
+    evidences,
+    st.sampled_from([f.name for f in fields(EvaluateConfig) if f.name not in VALUE_THRESHOLDS]),
+    unit,
+)
+@example(Evidence(metrics=GOOD), "max_calibration_error", 1.0)
+def test_without_a_value_threshold_nothing_is_blessed(evidence, name, threshold) -> None:
+    decision = decide(evidence, EvaluateConfig(**{name: threshold}))
     assert not decision.blessed
     assert "no value threshold is set" in reason(decision, "value_thresholds").sentence
 
@@ -215,21 +406,36 @@ accuracies = st.integers(0, 50).map(lambda right: right / 50)
     st.builds(
         Evidence,
         metrics=st.fixed_dictionaries(
-            {"accuracy": accuracies, "loss": st.floats(0.0, 10.0), "auc": unit}
+            {
+                "accuracy": accuracies,
+                "loss": st.floats(0.0, 10.0),
+                "auc": unit,
+                "expected_calibration_error": unit,
+            }
         ),
         champion=champions,
+        best_ever=records,
+        slices=slices(unit, unit),
+        latency_ms=unit,
         baseline_accuracy=maybe,
     ),
 )
 def test_a_better_candidate_is_never_refused_where_a_worse_one_is_blessed(
     data, config, worse
 ) -> None:
+    was = worse.metrics
     metrics = {
-        "accuracy": worse.metrics["accuracy"] + data.draw(unit),
-        "loss": data.draw(st.floats(0.0, worse.metrics["loss"])),
-        "auc": data.draw(st.floats(worse.metrics["auc"], 1.0)),
+        "accuracy": was["accuracy"] + data.draw(unit),
+        "loss": data.draw(st.floats(0.0, was["loss"])),
+        "auc": data.draw(st.floats(was["auc"], 1.0)),
+        "expected_calibration_error": data.draw(st.floats(0, was["expected_calibration_error"])),
     }
-    better = replace(worse, metrics=metrics)
+    parts = [
+        replace(part, accuracy=data.draw(st.floats(part.accuracy, 1.0))) for part in worse.slices
+    ]
+    latency_ms = data.draw(st.floats(0.0, worse.latency_ms))
+    config = replace(config, min_accuracy=data.draw(st.floats(0.0, was["accuracy"])))
+    better = replace(worse, metrics=metrics, slices=parts, latency_ms=latency_ms)
     if worse.champion is not None:
         comparison = replace(
             worse.champion,

@@ -21,6 +21,17 @@ PLANTED = (
     "</blockquote><script>document.title = 'planted'</script>"
     "<img src=x onerror=\"document.title='planted'\"><h1 id=planted>planted</h1> & &lt;b&gt;"
 )
+# What breaks out of an attribute, a comment, a style, a title, an SVG, a template, or a line.
+HOSTILE = (
+    PLANTED,
+    "</style></title></svg>--></textarea><script>document.title = 'planted'</script>",
+    "\" onmouseover=\"document.title='planted'\" autofocus onfocus='document.title=1' x='",
+    "<svg/onload=document.title='planted'><math><style><img src onerror=document.title='planted'>",
+    "<iframe srcdoc=\"<script>parent.document.title='planted'</script>\"></iframe><base href=//x>",
+    "line\u2028document.title='planted'\u2029\x85<a href=\"javascript:document.title='planted'\">",
+    "<body onload=document.title='planted'><meta http-equiv=refresh content='0;url=data:,planted'>",
+    "{{ 7 * 7 }}{% raw %}<!--<script>\x00document.title='planted'\u202e</script> &#60;script&#62;",
+)
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
@@ -46,16 +57,18 @@ class Page(HTMLParser):
         return {tag for tag, _ in self.elements}
 
 
-def judged(first_text: str = "a review", *, champion: bool = True) -> Judged:
-    """40 reviews; the candidate is surest about the first one, and wrong."""
+def judged(*first_texts: str, champion: bool = True) -> Judged:
+    """40 reviews; the candidate is surest about the first ones, and wrong."""
     draw = np.random.default_rng(0)
     labels = np.arange(40) % 2
-    texts = [first_text.encode()] + [f"review {'word ' * row}".encode() for row in range(1, 40)]
+    first = [text.encode() for text in first_texts or ("a review",)]
+    texts = first + [f"review {'word ' * row}".encode() for row in range(len(first), 40)]
     noisy = {
         name: np.clip(0.5 + (labels - 0.5) * sure + draw.normal(size=40) * 0.3, 0.01, 0.98)
         for name, sure in (("candidate", 0.6), ("champion", 0.5), ("baseline", 0.9))
     }
-    noisy["candidate"][0] = 0.999
+    for row in range(len(first)):
+        noisy["candidate"][row] = (0.999, 0.001)[labels[row]]
     if not champion:
         del noisy["champion"]
     models = {name: Predictions.of_probabilities(values) for name, values in noisy.items()}
@@ -71,11 +84,14 @@ def evaluation(case: Judged, **changes: Any) -> dict[str, Any]:
         **descriptions["candidate"],
         "baseline": descriptions["baseline"]["metrics"],
         "champion": champion and {"version": 3, "metrics": champion["metrics"]},
+        "best_ever": champion and {"version": 2, "accuracy": 0.8765},
+        "latency": {"requests": 100, "median_ms": 12.34, "p95_ms": 23.45, "max_ms": 34.5},
         "decision": {"blessed": False, "reasons": reasons},
         "source": "bundled",
         "test_split": "held out of train",
         "splits": {"test": 40, "train": 100, "validation": 10},
         "fingerprint": "f" * 64,
+        "test_fingerprint": "e" * 64,
         "preset": "default",
         "config": {"train": {"hidden_size": 64.0, "clip_norm": None, "bidirectional": True}},
         "saved_model_manifest": {"saved_model.pb": "a" * 64},
@@ -107,6 +123,25 @@ def test_it_says_how_candidate_and_baseline_differ() -> None:
     side = "above" if gains > losses else "below"
     assert f"{abs(gains - losses) / 40 * 100:.3g} points {side} the linear baseline's" in text
     assert f"right on {gains} reviews that the other gets wrong, and wrong on {losses}" in text
+
+
+def test_it_shows_slices_best_ever_and_latency() -> None:
+    case = judged()
+    text = " ".join(Page(render(case)).text.split())
+    assert "Best ever on this test 0.8765, version 2" in text
+    assert "Single request, median 12.34 ms (95 %: 23.45)" in text
+    table = text.split("Slices")[1].split("Most confident")[0]
+    ours, its = (
+        case.descriptions[name]["slices"]["label"][0] for name in ("candidate", "champion")
+    )
+    drop = f"{ours['accuracy'] - its['accuracy']:+.4f}".replace("-", "\N{MINUS SIGN}")
+    figures = f"{ours['accuracy']:.4f} {its['accuracy']:.4f} {drop} {ours['loss']:.4f}"
+    assert f"negative reviews 20 {figures}" in table
+    assert table.count("words") == 4
+    alone = judged(champion=False)
+    text = " ".join(Page(render(alone, latency=None)).text.split())
+    assert "Best ever" not in text and "Single request" not in text
+    assert "Champion" not in text.split("Slices")[1].split("Most confident")[0]
 
 
 def test_a_passed_gate_without_a_champion() -> None:
@@ -152,40 +187,46 @@ def test_no_id_stands_twice_and_each_reference_has_its_target() -> None:
 
 @pytest.mark.parametrize("where", ["review", "source", "preset", "config", "sentence"])
 def test_planted_markup_stays_text(where) -> None:
-    case = judged(PLANTED if where == "review" else "a review")
+    planted = "\n".join(HOSTILE)
+    case = judged(*HOSTILE if where == "review" else ())
     reason = {"name": "n", "passed": False, "value": 0.1, "threshold": 0.2, "details": {}}
     changes: dict[str, Any] = {
         "review": {},
-        "source": {"source": PLANTED},
-        "preset": {"preset": PLANTED},
-        "config": {"config": {PLANTED: {PLANTED: PLANTED}}},
-        "sentence": {"decision": {"blessed": False, "reasons": [{**reason, "sentence": PLANTED}]}},
+        "source": {"source": planted},
+        "preset": {"preset": planted},
+        "config": {"config": {planted: {planted: planted}}},
+        "sentence": {"decision": {"blessed": False, "reasons": [{**reason, "sentence": planted}]}},
     }
     page = Page(render(case, **changes[where]))
-    assert PLANTED in page.text
-    assert not page.tags() & {"script", "img"}
+    for text in HOSTILE:
+        assert (" ".join(text.split()) if where == "review" else text) in page.text
+    assert not page.tags() & {"script", "img", "iframe", "base", "math", "a"}
     assert [tag for tag, _ in page.elements].count("h1") == 1
+
+
+def dump_dom(path: Path, profile: Path) -> Page:
+    """What a browser has made of a page after its scripts have run."""
+    arguments = [*FLAGS, f"--user-data-dir={profile}", "--dump-dom", f"file://{path}"]
+    done = subprocess.run([BROWSER, *arguments], check=True, capture_output=True, encoding="utf-8")
+    return Page(done.stdout)
 
 
 @pytest.mark.skipif(not BROWSER, reason="there is no chromium or chrome to open the report with")
 def test_planted_markup_does_not_run_in_a_browser(tmp_path: Path) -> None:
-    html = render(judged(PLANTED))
+    html = render(judged(*HOSTILE))
     # Without the page's own policy against scripts, so that escaping has to do.
     html, removed = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
     assert removed == 1
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
-    arguments = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    page = Page(
-        subprocess.run(
-            [BROWSER, *arguments, f"file://{tmp_path / 'report.html'}"],
-            check=True,
-            capture_output=True,
-            encoding="utf-8",
-        ).stdout
-    )
+    page = dump_dom(tmp_path / "report.html", tmp_path / "profile")
     assert page.text.lstrip().startswith("NOT_BLESSED: bundled, default")
-    assert PLANTED in page.text
-    assert not page.tags() & {"script", "img"}
+    for text in HOSTILE:
+        assert " ".join(text.replace("\x00", "").split()) in page.text
+    assert not page.tags() & {"script", "img", "iframe", "base", "math", "a"}
+    assert not [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
+    # The same, not escaped, does run there.
+    (tmp_path / "raw.html").write_text(f"<title>as it was</title>{PLANTED}", encoding="utf-8")
+    assert dump_dom(tmp_path / "raw.html", tmp_path / "profile").text.lstrip().startswith("planted")
 
 
 def test_it_quotes_the_surest_mistakes_and_cuts_them_short() -> None:
