@@ -12,12 +12,16 @@ import click
 from components.shared.errors import (
     FAILURE_EXIT,
     INPUT_ERROR_EXIT,
+    Failure,
     InputError,
     storage_message,
 )
 from pipeline.commands.compile import compile_command
+from pipeline.commands.models import models
 from pipeline.commands.predict import predict
 from pipeline.commands.run import run
+from pipeline.commands.schedule import schedule
+from pipeline.commands.submit import submit
 from pipeline.commands.task import task
 from pipeline.process import Terminated
 
@@ -53,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except InputError as error:
         return _fail(str(error), INPUT_ERROR_EXIT)
+    except Failure as error:
+        return _fail(str(error), FAILURE_EXIT)
     except Terminated as error:
         return _SIGNAL_EXIT + error.number
     except BrokenPipeError:
@@ -80,5 +86,5 @@ def cli() -> None:
     """From raw movie reviews to a served sentiment model."""
 
 
-for _command in (run, predict, compile_command, task):
+for _command in (run, predict, compile_command, task, submit, models, schedule):
     cli.add_command(_command)

@@ -1,18 +1,26 @@
 """Compiles the pipeline to KFP's intermediate representation."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 from components.shared.errors import InputError
+from components.shared.image import DEFAULT_IMAGE
+from pipeline.kubernetes import KubernetesOptions
 
 
-def compile_pipeline(package: Path, image: str | None = None) -> None:
-    """Writes the compiled pipeline to `package`; the file appears whole or not at all.
+def compiled_pipeline(kubernetes: KubernetesOptions) -> bytes:
+    """The pipeline for a cluster, as YAML: KFP's IR, and the platform's part after it.
 
-    Args:
-        package: the file to make.
-        image: the image of every task; None for `components.shared.image.DEFAULT_IMAGE`.
+    The same pipeline and options give the same bytes, on any machine.
+    """
+    # kfp takes seconds to import.
+    from pipeline.definition import sentiment_pipeline
+
+    return _as_yaml(sentiment_pipeline(kubernetes.image, kubernetes))
+
+
+def compile_pipeline(package: Path, kubernetes: KubernetesOptions) -> None:
+    """Writes the pipeline for a cluster; the file appears whole or not at all.
 
     Raises:
         InputError: the path doesn't end in .yaml or .yml, or can't be written to.
@@ -21,28 +29,42 @@ def compile_pipeline(package: Path, image: str | None = None) -> None:
         raise InputError(f"{package}: a compiled pipeline is YAML; give a path that ends in .yaml")
     if not package.parent.is_dir():
         raise InputError(f"{package}: there is no such folder; make it first")
-    # kfp takes seconds to import.
-    from kfp import compiler
-
-    from pipeline.definition import imdb_sentiment
-
-    staging = package.with_name(f".{package.stem}.partial.yaml")
     try:
-        compiler.Compiler().compile(_with_image(imdb_sentiment, image), str(staging))
-        staging.replace(package)
+        _write(package, compiled_pipeline(kubernetes))
     except OSError as error:
         raise InputError(
             f"{package}: cannot be written ({error.strerror}); give another path"
         ) from error
+
+
+def compile_for_this_machine(package: Path, image: str | None = None) -> None:
+    """Writes the same pipeline for KFP's local runner, without what only a cluster can give.
+
+    Args:
+        package: the file to make.
+        image: the image of every task, where they run in containers.
+    """
+    from pipeline.definition import sentiment_pipeline
+
+    _write(package, _as_yaml(sentiment_pipeline(image or DEFAULT_IMAGE)))
+
+
+def _as_yaml(pipeline: Any) -> bytes:
+    """What KFP's compiler writes, without its comment: that lists defaults in no certain order."""
+    import yaml
+    from google.protobuf import json_format
+
+    documents = [
+        json_format.MessageToDict(spec) for spec in (pipeline.pipeline_spec, pipeline.platform_spec)
+    ]
+    text: str = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
+    return text.encode()
+
+
+def _write(package: Path, content: bytes) -> None:
+    staging = package.with_name(f".{package.name}.partial")
+    try:
+        staging.write_bytes(content)
+        staging.replace(package)
     finally:
         staging.unlink(missing_ok=True)
-
-
-def _with_image(pipeline: Any, image: str | None) -> Any:
-    """The pipeline, with another image for every task."""
-    if image is None:
-        return pipeline
-    pipeline = copy.deepcopy(pipeline)
-    for executor in pipeline.pipeline_spec.deployment_spec["executors"].values():
-        executor["container"]["image"] = image
-    return pipeline

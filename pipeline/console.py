@@ -36,6 +36,11 @@ class Console:
         self._shown = clock()
         self._running: Task | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether a line shows the task that runs, and is rewritten as it goes on."""
+        return self._live
+
     def say(self, text: str = "") -> None:
         """Shows some lines that stay."""
         self._clear()

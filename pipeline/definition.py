@@ -1,80 +1,161 @@
 """The pipeline: its tasks, how they are wired, and the gate."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from kfp import dsl
 
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.ingest.component import ingest
+from components.notify.component import notify
 from components.preprocess.component import preprocess
 from components.push.component import push
+from components.shared.image import DEFAULT_IMAGE
 from components.train.component import train
 from pipeline.config import preset as named_preset
+from pipeline.kubernetes import KubernetesOptions
+from pipeline.pods import configure, workspace_config
 
 _DEFAULT = named_preset("default").to_mapping()
+# All others depend on more than their inputs: on what the source holds now, on the champion.
+_FUNCTIONS_OF_THEIR_INPUTS = (preprocess, train, export)
+
+# KFP fills these in where a task is given them, but not where they are a parameter's default.
+_RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+
+Make = Callable[..., dsl.PipelineTask]
 
 
-@dsl.pipeline(
-    name="imdb-sentiment",
-    display_name="IMDB sentiment",
-    description="Raw movie reviews to a served sentiment model: ingest, preprocess with Beam, "
-    "train under MirroredStrategy, export, evaluate against the champion, push behind the gate.",
-)
-def imdb_sentiment(
-    source: str = "tfds",
-    preset: str = "default",
-    serving_dir: str = "serving",
-    run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-    checkpoint_dir: str = "",
-    ingest_config: dict = _DEFAULT["ingest"],
-    preprocess_config: dict = _DEFAULT["preprocess"],
-    train_config: dict = _DEFAULT["train"],
-    evaluate_config: dict = _DEFAULT["evaluate"],
-) -> None:
-    """Wires the tasks; every parameter can be set for each run.
+def sentiment_pipeline(
+    image: str = DEFAULT_IMAGE, kubernetes: KubernetesOptions | None = None
+) -> Any:
+    """The pipeline as a KFP component.
 
     Args:
-        source: "bundled", "tfds", or the path or URI of reviews in aclImdb's layout.
-        preset: The name of the configuration, for the record.
-        serving_dir: The registry: where the champion is and a blessed model goes.
-        run_id: Names the run in the registry.
-        checkpoint_dir: Where training keeps its checkpoints; empty for none.
-        ingest_config: An IngestConfig as JSON.
-        preprocess_config: A PreprocessConfig as JSON.
-        train_config: A TrainConfig as JSON.
-        evaluate_config: An EvaluateConfig as JSON.
+        image: The image of every task.
+        kubernetes: What the tasks need of a cluster; None for a run on this machine.
     """
-    ingested = ingest(source=source, config=ingest_config)
-    reviews = ingested.outputs["reviews"]
-    preprocessed = preprocess(reviews=reviews, config=preprocess_config)
+    make = partial(_make, image, kubernetes)
+
+    @_pipeline(kubernetes or KubernetesOptions())
+    def imdb_sentiment(
+        source: str = "tfds",
+        preset: str = "default",
+        serving_dir: str = "serving",
+        skip_unchanged: bool = False,
+        ui_url: str = "",
+        image: str = image,
+        workspace: str = dsl.constants.WORKSPACE_MOUNT_PATH,
+        ingest_config: dict = _DEFAULT["ingest"],
+        preprocess_config: dict = _DEFAULT["preprocess"],
+        train_config: dict = _DEFAULT["train"],
+        evaluate_config: dict = _DEFAULT["evaluate"],
+    ) -> None:
+        """Wires the tasks; every parameter can be set for each run.
+
+        Args:
+            source: "bundled", "tfds", or the path or URI of reviews in aclImdb's layout.
+            preset: The name of the configuration, for the record.
+            serving_dir: The registry: where the champion is and a blessed model goes.
+            skip_unchanged: Ends after ingest if the champion was made of the same.
+            ui_url: Where KFP's user interface is, for the link in a notification.
+            image: The image of the tasks, for the record.
+            workspace: The folder that the tasks of one run share, whatever is retried.
+            ingest_config: An IngestConfig as JSON.
+            preprocess_config: A PreprocessConfig as JSON.
+            train_config: A TrainConfig as JSON.
+            evaluate_config: An EvaluateConfig as JSON.
+        """
+        registry = {"serving_dir": serving_dir, "workspace": workspace, "image": image}
+        configs = {"preprocess_config": preprocess_config, "train_config": train_config}
+        record = {"source": source, "preset": preset, "ingest_config": ingest_config}
+        with dsl.ExitHandler(make(notify, ui_url=ui_url, workspace=workspace, **_RUN), name="run"):
+            ingested = make(
+                ingest, source=source, config=ingest_config, evaluate_config=evaluate_config,
+                skip_unchanged=skip_unchanged, **configs, **registry,
+            )  # fmt: skip
+            with dsl.If(_is_true(ingested), name="changed"):
+                candidate = _candidate(make, ingested, workspace, **configs)
+                record |= {"config": evaluate_config, **configs}
+                _judge_and_push(make, ingested, candidate, record, **registry)
+
+    return imdb_sentiment
+
+
+def _pipeline(kubernetes: KubernetesOptions) -> Callable[..., Any]:
+    """What the pipeline is called, and its volume."""
+    decorator: Callable[..., Any] = dsl.pipeline(
+        name="imdb-sentiment",
+        display_name="IMDB sentiment",
+        description="Raw movie reviews to a served sentiment model: ingest, preprocess with Beam, "
+        "train under MirroredStrategy, export, evaluate against the champion, push behind the "
+        "gate; notify tells how it ended.",
+        pipeline_config=workspace_config(kubernetes),
+    )
+    return decorator
+
+
+def _candidate(
+    make: Make, ingested: Any, workspace: Any, *, preprocess_config: Any, train_config: Any
+) -> dict[str, Any]:
+    """The SavedModel that is made of the reviews, and their statistics."""
+    inputs = {name: ingested.outputs[name] for name in ("reviews", "champion_statistics")}
+    preprocessed = make(preprocess, config=preprocess_config, workspace=workspace, **inputs)
     vocabulary = preprocessed.outputs["vocabulary"]
-    trained = train(
+    trained = make(
+        train,
         examples=preprocessed.outputs["examples"],
         vocabulary=vocabulary,
         config=train_config,
-        checkpoint_dir=checkpoint_dir,
+        workspace=workspace,
     )
-    exported = export(model=trained.outputs["model"], vocabulary=vocabulary)
-    saved_model = exported.outputs["saved_model"]
-    evaluated = evaluate(
-        saved_model=saved_model,
-        reviews=reviews,
-        serving_dir=serving_dir,
-        source=source,
-        preset=preset,
-        ingest_config=ingest_config,
-        preprocess_config=preprocess_config,
-        train_config=train_config,
-        config=evaluate_config,
+    model = trained.outputs["model"]
+    exported = make(export, model=model, vocabulary=vocabulary, workspace=workspace)
+    return {
+        "saved_model": exported.outputs["saved_model"],
+        "statistics": preprocessed.outputs["statistics"],
+    }
+
+
+def _judge_and_push(
+    make: Make,
+    ingested: Any,
+    candidate: dict[str, Any],
+    record: dict[str, Any],
+    *,
+    serving_dir: Any,
+    workspace: Any,
+    image: Any,
+) -> None:
+    """Evaluates the candidate, and promotes it behind the gate."""
+    registry = {"serving_dir": serving_dir, "workspace": workspace}
+    evaluated = make(
+        evaluate,
+        saved_model=candidate["saved_model"],
+        reviews=ingested.outputs["reviews"],
+        **record,
+        **registry,
     )
-    # What such a task gives depends on more than its inputs: on what the source holds now, on the
-    # champion of the day.
-    for task in (ingested, evaluated):
-        task.set_caching_options(False)
-    # An output of another name than "Output" is not one that KFP's local runner can find here.
-    with dsl.If(evaluated.outputs["Output"] == True, name="gate"):  # noqa: E712
-        push(
-            saved_model=saved_model,
-            evaluation=evaluated.outputs["evaluation"],
-            serving_dir=serving_dir,
-            run_id=run_id,
-        ).set_caching_options(False)
+    with dsl.If(_is_true(evaluated), name="gate"):
+        evaluation = evaluated.outputs["evaluation"]
+        run_id = _RUN["run_id"]
+        make(push, evaluation=evaluation, run_id=run_id, image=image, **candidate, **registry)
+
+
+def _is_true(task: dsl.PipelineTask) -> Any:
+    # KFP's local runner finds no output of another name here, and takes that for False.
+    return task.outputs["Output"] == True  # noqa: E712
+
+
+def _make(
+    image: str, kubernetes: KubernetesOptions | None, component: Any, /, **inputs: Any
+) -> dsl.PipelineTask:
+    """A task, as it runs."""
+    task = component(**inputs)
+    task.set_container_image(image)
+    task.set_caching_options(component in _FUNCTIONS_OF_THEIR_INPUTS)
+    if kubernetes:
+        configure(task, kubernetes)
+    return task

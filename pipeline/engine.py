@@ -11,6 +11,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from components.shared.errors import InputError
 from components.shared.image import DEFAULT_IMAGE
+from pipeline.kubernetes import WEBHOOK_VARIABLE
 from pipeline.plan import BUILT_IN_SOURCES, RunSpec, local_path
 from pipeline.runner import Containers
 
@@ -21,7 +22,8 @@ _CONNECT_SECONDS = 10
 _ANSWER_SECONDS = 60
 _SHARED_MEMORY = "1g"
 # What object stores and proxies are reached by; a task in a container needs it as one in a process.
-_PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_STORES_AND_PROXIES = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PASSED_ON = (*_STORES_AND_PROXIES, WEBHOOK_VARIABLE)
 _START = (
     "Start it (Linux: sudo systemctl start docker, and add yourself to the group docker; macOS, "
     "Windows: open Docker Desktop; podman: systemctl --user start podman.socket), or set "
@@ -204,7 +206,7 @@ def _addresses(environment: Mapping[str, str]) -> list[str]:
 
 
 def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that object stores and proxies are configured by."""
+    """The variables by which object stores, proxies and the webhook are found."""
     return {
         name: value for name, value in environment.items() if name.upper().startswith(_PASSED_ON)
     }

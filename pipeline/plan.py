@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from components.shared.errors import InputError
-from components.shared.registry import check_writable
+from components.shared.serving_dir import check_writable
 from components.shared.storage import StorageFailure
 from pipeline.config import PipelineConfig
 
@@ -37,6 +37,12 @@ class RunSpec:
     run_dir: Path
     """Gets the outputs and logs of the run; `<pipeline_root>/<run_id>`, absolute."""
 
+    image: str = ""
+    """The image of the tasks; empty where they run as processes."""
+
+    skip_unchanged: bool = False
+    """Whether the run is over after ingest if the champion was made of the same."""
+
     def arguments(self) -> dict[str, Any]:
         """The parameters of the pipeline."""
         configs = {f"{task}_config": value for task, value in self.config.to_mapping().items()}
@@ -44,8 +50,9 @@ class RunSpec:
             "source": self.source,
             "preset": self.preset,
             "serving_dir": self.serving_dir,
-            "run_id": self.run_id,
-            "checkpoint_dir": str(self.run_dir / "checkpoints"),
+            "image": self.image,
+            "skip_unchanged": self.skip_unchanged,
+            "workspace": str(self.run_dir),
             **configs,
         }
 
@@ -57,6 +64,8 @@ def plan(
     config: PipelineConfig,
     serving_dir: str,
     pipeline_root: str,
+    image: str = "",
+    skip_unchanged: bool = False,
 ) -> RunSpec:
     """Checks where a run reads from and writes to, and names it; makes nothing.
 
@@ -83,6 +92,8 @@ def plan(
         config=config,
         serving_dir=serving_dir,
         run_dir=root / run_id,
+        image=image,
+        skip_unchanged=skip_unchanged,
     )
 
 

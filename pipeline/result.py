@@ -7,6 +7,8 @@ from typing import Any
 
 from components.shared.artifacts import read_json
 from components.shared.errors import InputError
+from components.shared.outcome import read_outcome
+from components.shared.reviews import SUMMARY
 from pipeline.console import duration, printable
 from pipeline.local import RunFailed, seconds_by_task
 from pipeline.plan import RunSpec
@@ -25,34 +27,60 @@ def gather(spec: RunSpec, tasks: list[Task], total_seconds: float) -> dict[str, 
 
     Raises:
         InputError: an output isn't there or holds no JSON.
-        RunFailed: the model was blessed, and yet not pushed.
+        RunFailed: a task that had to run was skipped.
     """
     outputs = _task_outputs(spec.run_dir)
+    unchanged = read_outcome(spec.run_dir).get("unchanged_since_version")
+    made = _unchanged(outputs, unchanged) if unchanged else _made(spec, outputs, tasks)
+    return {
+        "run_id": spec.run_id,
+        "unchanged": bool(unchanged),
+        **made,
+        "config": spec.config.to_mapping(),
+        "serving_dir": spec.serving_dir,
+        "run_dir": str(spec.run_dir),
+        "seconds": {**seconds_by_task(tasks), "total": round(total_seconds, 3)},
+    }
+
+
+def _unchanged(outputs: Mapping[str, Path], version: int) -> dict[str, Any]:
+    """What is known of a run that ended after ingest; `version` is the champion's."""
+    summary = read_json(outputs["ingest"] / "reviews" / SUMMARY)
+    return {
+        **{key: summary[key] for key in ("source", "fingerprint", "splits")},
+        "blessed": None,
+        "serving_version": version,
+    }
+
+
+def _made(spec: RunSpec, outputs: Mapping[str, Path], tasks: list[Task]) -> dict[str, Any]:
+    """What a run has made, and how it was judged."""
+    if "evaluate" not in outputs:
+        raise _skipped("the reviews are there", "all else", spec, tasks)
     judged = read_json(outputs["evaluate"] / "evaluation" / "evaluation.json")
     version = None
     if "push" in outputs:
         version = read_json(outputs["push"] / "pushed_model" / "pushed.json")["version"]
     elif judged["decision"]["blessed"]:
-        # KFP's local runner takes a condition that it can't evaluate for one that doesn't hold.
-        raise RunFailed(
-            task=None,
-            message="the model is blessed, but the runner has skipped push",
-            log=spec.run_dir / "logs" / f"{RUNNER}.log",
-            seconds=seconds_by_task(tasks),
-        )
+        raise _skipped("the model is blessed", "push", spec, tasks)
     return {
-        "run_id": spec.run_id,
         **{key: judged[key] for key in _JUDGED},
-        "config": spec.config.to_mapping(),
         "blessed": judged["decision"]["blessed"],
         "reasons": judged["decision"]["reasons"],
         "serving_version": version,
-        "serving_dir": spec.serving_dir,
         "saved_model": str(outputs["export"] / "saved_model"),
         "report": str(outputs["evaluate"] / "evaluation" / "report.html"),
-        "run_dir": str(spec.run_dir),
-        "seconds": {**seconds_by_task(tasks), "total": round(total_seconds, 3)},
     }
+
+
+def _skipped(found: str, skipped: str, spec: RunSpec, tasks: list[Task]) -> RunFailed:
+    # KFP's local runner takes a condition that it can't evaluate for one that doesn't hold.
+    return RunFailed(
+        task=None,
+        message=f"{found}, but the runner has skipped {skipped}",
+        log=spec.run_dir / "logs" / f"{RUNNER}.log",
+        seconds=seconds_by_task(tasks),
+    )
 
 
 def summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -61,6 +89,20 @@ def summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     sizes = ", ".join(f"{splits[name]:,} {name}" for name in _SPLITS if name in splits)
     yield ""
     yield _line("source", f"{result['source']}: {sizes}")
+    yield from _unchanged_lines(result) if result["unchanged"] else _judged_lines(result)
+    seconds = dict(result["seconds"])
+    total = duration(seconds.pop("total"))
+    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    yield _line("time", f"{total} ({parts})")
+
+
+def _unchanged_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    version = result["serving_version"]
+    yield _line("unchanged", f"version {version} was made of the same reviews, configuration and")
+    yield _line("", f"image; {result['serving_dir']} is as it was")
+
+
+def _judged_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield _line("test", f"{_figures(result['metrics'])}  test split: {result['test_split']}")
     yield _line("", f"{_figures(result['baseline'])}  linear baseline")
     if champion := result["champion"]:
@@ -72,10 +114,6 @@ def summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield _line("", f"{mark}: {reason['sentence']}")
     yield _line("pushed", _where_pushed(result))
     yield _line("report", result["report"])
-    seconds = dict(result["seconds"])
-    total = duration(seconds.pop("total"))
-    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
-    yield _line("time", f"{total} ({parts})")
 
 
 def failure(spec: RunSpec | None, error: Exception) -> dict[str, Any]:

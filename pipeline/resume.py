@@ -32,6 +32,8 @@ def save(spec: RunSpec, settings: dict[str, Any]) -> None:
         "preset": spec.preset,
         "config": spec.config.to_mapping(),
         "serving_dir": spec.serving_dir,
+        "image": spec.image,
+        "skip_unchanged": spec.skip_unchanged,
         "settings": settings,
     }
     try:
@@ -70,6 +72,8 @@ def load(pipeline_root: str, run_id: str, source: str | None) -> tuple[RunSpec, 
             config=PipelineConfig.from_mapping(values["config"]),
             serving_dir=values["serving_dir"],
             run_dir=path.parent,
+            image=values["image"],
+            skip_unchanged=values["skip_unchanged"],
         )
         return spec, values["settings"]
     except (KeyError, TypeError, AttributeError) as error:

@@ -63,21 +63,25 @@ def main() -> int:
     _end_with_standard_input(containers)
     _name_the_interpreter()
     # Only now: this takes seconds.
-    from kfp import components, local
+    from kfp import components, dsl, local
 
-    from pipeline.compile import compile_pipeline
+    from pipeline.compile import compile_for_this_machine
     from pipeline.kept import keep_finished_tasks
 
     package = Path(request["package"])
     if not package.exists():
-        compile_pipeline(package, containers["image"] if containers else None)
+        compile_for_this_machine(package, containers["image"] if containers else None)
     keep_finished_tasks(request["tasks_lock"])
     local.init(
         runner=_docker_runner(containers) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=request["run_dir"],
         raise_on_error=True,
     )
-    pipeline = components.load_component_from_file(str(package))
+    text = package.read_text(encoding="utf-8")
+    # KFP would draw a number for the one, and take the name of a folder for the other.
+    for placeholder in (dsl.PIPELINE_JOB_ID_PLACEHOLDER, dsl.PIPELINE_JOB_NAME_PLACEHOLDER):
+        text = text.replace(placeholder, Path(request["run_dir"]).name)
+    pipeline = components.load_component_from_text(text)
     try:
         pipeline(**request["arguments"])
     except RuntimeError as error:

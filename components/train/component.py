@@ -11,7 +11,7 @@ def train(
     examples: Input[Dataset],
     vocabulary: Input[Artifact],
     config: dict,
-    checkpoint_dir: str,
+    workspace: str,
     model: Output[Model],
     model_run: Output[Artifact],
     metrics: Output[Metrics],
@@ -22,25 +22,28 @@ def train(
         examples: TFRecords of token ids by split.
         vocabulary: The vocabulary that they were encoded with.
         config: A TrainConfig as JSON.
-        checkpoint_dir: Keeps checkpoints, so that a retry goes on where training was cut off;
-            empty for none.
+        workspace: The folder that the tasks of the run share; keeps the checkpoints, so that a
+            retry goes on where training was cut off.
         model: The Keras model of the best epoch.
         model_run: TensorBoard logs and the history by epoch.
         metrics: Figures of the best epoch.
     """
+    from pathlib import Path
+
     from components.shared import events
     from components.shared.config import TrainConfig
     from components.shared.errors import task_boundary
+    from components.shared.outcome import noting_failure
     from components.train.train import train
 
-    with task_boundary():
+    with task_boundary(), noting_failure(workspace, "train"):
         history = train(
             examples.path,
             vocabulary.path,
             TrainConfig.from_mapping(config),
             model.path,
             model_run.path,
-            checkpoint_dir or None,
+            Path(workspace) / "checkpoints",
         )
         best = history["epochs"][history["best_epoch"] - 1]
         for name, value in best.items():

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from components.shared.image import DEFAULT_IMAGE
+from pipeline.commands.kubernetes import kubernetes_options
+from pipeline.kubernetes import KubernetesOptions
 
 
 @click.command("compile")
@@ -16,14 +17,14 @@ from components.shared.image import DEFAULT_IMAGE
     show_default=True,
     help="Where it goes.",
 )
-@click.option(
-    "--image",
-    help=f"The image of every task, best by its digest.  [default: {DEFAULT_IMAGE}]",
-)
-def compile_command(output: str, image: str | None) -> None:
-    """Compile the pipeline to YAML, for a Kubeflow Pipelines cluster."""
+@kubernetes_options
+def compile_command(output: str, kubernetes: KubernetesOptions) -> None:
+    """Compile the pipeline to YAML, for a Kubeflow Pipelines cluster.
+
+    The same options give the same bytes. KFP must be 2.15 or later.
+    """
     from pipeline.compile import compile_pipeline
 
     path = Path(output).absolute()
-    compile_pipeline(path, image)
+    compile_pipeline(path, kubernetes)
     click.echo(f"Wrote {path}")

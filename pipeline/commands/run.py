@@ -23,7 +23,10 @@ from pipeline.console import Console
 from pipeline.process import Terminated
 from pipeline.runner import Containers
 
-_OF_THE_RUN = ("preset", "overrides", "serving_dir", "runner", "image", "gpus")
+_OF_THE_RUN = (
+    *("preset", "overrides", "serving_dir", "skip_unchanged"),
+    *("runner", "image", "gpus"),
+)
 _OPTION = {"overrides": "set"}
 
 if TYPE_CHECKING:
@@ -33,6 +36,11 @@ if TYPE_CHECKING:
 @click.command(epilog=keys_help())
 @run_options(source="bundled")
 @serving_dir_option("The registry: where the champion is and a blessed model goes.")
+@click.option(
+    "--skip-unchanged",
+    is_flag=True,
+    help="Ends after ingest if the champion was made of the same reviews, configuration and image.",
+)
 @click.option(
     "--pipeline-root",
     metavar="DIR",
@@ -65,18 +73,11 @@ if TYPE_CHECKING:
 @click.pass_context
 def run(
     context: click.Context,
-    source: str,
-    preset: str,
-    overrides: dict[str, str],
-    serving_dir: str,
-    pipeline_root: str,
-    runner: str,
-    image: str | None,
-    gpus: bool,
     run_id: str | None,
     as_json: bool,
     verbose: bool,
     require_blessed: bool,
+    **options: Any,
 ) -> int:
     """Run the pipeline on this machine.
 
@@ -85,28 +86,21 @@ def run(
     """
     if run_id:
         _require_resumable(context)
-    if runner != "docker" and (image or gpus):
+    if options["runner"] != "docker" and (options["image"] or options["gpus"]):
         raise click.UsageError("--image and --gpus go with --runner docker")
     # Imported by the command that needs them, so that --help doesn't wait.
     from pipeline import local, result
-    from pipeline.plan import plan
 
     started = time.monotonic()
     console = Console(sys.stderr if as_json else sys.stdout, verbose=verbose)
     spec = None
     try:
         if run_id:
-            spec, containers = _resumed(run_id, pipeline_root, _given(context, "source"), console)
+            source = _given(context, "source")
+            spec, containers = _resumed(run_id, options["pipeline_root"], source, console)
         else:
-            spec = plan(
-                source=source,
-                preset=preset,
-                config=named_preset(preset).override(overrides),
-                serving_dir=serving_dir,
-                pipeline_root=pipeline_root,
-            )
-            settings = {"runner": runner, "image": image or DEFAULT_IMAGE, "gpus": gpus}
-            containers = _new(spec, settings, console)
+            spec = _planned(**options)
+            containers = _new(spec, _settings(**options), console)
         tasks = local.run(spec, console, containers)
         outcome = result.gather(spec, tasks, time.monotonic() - started)
     except local.RunFailed as error:
@@ -121,16 +115,35 @@ def run(
         with suppress(OSError):
             console.say_all(["Ended before the run was complete.", *result.resume_lines(spec)])
         raise
-    if not outcome["blessed"]:
+    refused = outcome["blessed"] is False
+    if refused:
         console.skipped("push", "NOT_BLESSED")
     console.say_all(result.summary_lines(outcome))
     _answer(as_json, outcome)
-    return NOT_BLESSED_EXIT if require_blessed and not outcome["blessed"] else 0
+    return NOT_BLESSED_EXIT if require_blessed and refused else 0
 
 
 def _answer(as_json: bool, value: Mapping[str, Any]) -> None:
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _planned(
+    preset: str, overrides: dict[str, str], runner: str, image: str | None, gpus: bool, **rest: Any
+) -> "RunSpec":
+    from pipeline.plan import plan
+
+    return plan(
+        preset=preset,
+        config=named_preset(preset).override(overrides),
+        image=(image or DEFAULT_IMAGE) if runner == "docker" else "",
+        **rest,
+    )
+
+
+def _settings(runner: str, image: str | None, gpus: bool, **rest: Any) -> dict[str, Any]:
+    """How the tasks are run."""
+    return {"runner": runner, "image": image or DEFAULT_IMAGE, "gpus": gpus}
 
 
 def _new(spec: "RunSpec", settings: dict[str, Any], console: Console) -> Containers | None:

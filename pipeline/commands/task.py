@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,12 @@ def ingest(**options: Any) -> int:
 @made("--examples", "TFRecords of token ids by split.")
 @made("--vocabulary", "vocabulary.txt, cut from the train split.")
 @made("--statistics", "statistics.json, by split.")
+@click.option(
+    "--serving-dir",
+    metavar="DIR",
+    help="Reads the registry, a path or a URL, whose champion's reviews these are held against; "
+    "without it their drift isn't checked.",
+)
 @configured(PreprocessConfig, "preprocess")
 def preprocess(**options: Any) -> int:
     """Tokenize, count, encode and write the reviews with Apache Beam."""
@@ -72,9 +79,25 @@ def preprocess(**options: Any) -> int:
     with _reported() as report:
         from components.preprocess.preprocess import preprocess
 
-        outputs = [options[name] for name in ("examples", "vocabulary", "statistics")]
-        report(preprocess(options["reviews"], config, *outputs))
+        folders = {name: options[name] for name in ("examples", "vocabulary", "statistics")}
+        with _champion_statistics(options["serving_dir"]) as champion:
+            folders["champion_statistics"] = champion
+            report(preprocess(options["reviews"], config, **folders))
     return 0
+
+
+@contextlib.contextmanager
+def _champion_statistics(serving_dir: str | None) -> Iterator[Path | None]:
+    """What ingest hands to preprocess in the pipeline, for as long as it is needed."""
+    if serving_dir is None:
+        yield None
+        return
+    from components.shared.champion_statistics import save_champion_statistics
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "champion_statistics"
+        save_champion_statistics(serving_dir, folder)
+        yield folder
 
 
 @task.command()
@@ -150,6 +173,13 @@ def evaluate(**options: Any) -> int:
 @task.command()
 @read("--saved-model", "the candidate, of export.")
 @read("--evaluation", "the evaluation that blessed it.")
+@click.option(
+    "--statistics",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    metavar="DIR",
+    help="Reads statistics.json, of preprocess; without it the drift of later reviews can't be "
+    "checked.",
+)
 @_serving_dir("Adds to the registry, a path or a URL.")
 @click.option(
     "--run-id", default="by-hand", show_default=True, help="Names the run in the registry."
@@ -161,7 +191,7 @@ def push(**options: Any) -> int:
         from components.push.push import push
 
         names = ("saved_model", "evaluation", "serving_dir", "run_id", "pushed_model")
-        report(push(*(options[name] for name in names)))
+        report(push(*(options[name] for name in names), statistics=options["statistics"]))
     return 0
 
 

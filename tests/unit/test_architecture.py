@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("ingest", "preprocess", "train", "export", "evaluate", "push")
+TASKS = ("ingest", "preprocess", "train", "export", "evaluate", "push", "notify")
 FILES = [*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("components/**/*.py")]
 
 
@@ -67,6 +67,8 @@ def test_only_preprocessing_knows_beam() -> None:
     [
         "components.ingest.ingest",
         "components.push.push",
+        "components.notify.webhook",
+        "components.ingest.unchanged",
         "components.evaluate.gate",
         "components.shared.registry",
         "components.shared.config",

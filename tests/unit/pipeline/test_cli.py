@@ -45,8 +45,11 @@ def test_help_needs_none_of_the_libraries_that_take_seconds(tmp_path: Path) -> N
 
 
 def test_every_line_of_help_fits_a_terminal(tmp_path: Path) -> None:
-    for command in ((), ("run",), ("predict",), ("compile",)):
-        status, output, _ = call(*command, "--help", cwd=tmp_path)
+    commands = (
+        "run, predict, compile, submit, schedule apply, schedule resume, models list, task train"
+    )
+    for command in ["", *commands.split(", ")]:
+        status, output, _ = call(*command.split(), "--help", cwd=tmp_path)
         assert status == 0
         assert max(map(len, output.splitlines())) <= 80
 
@@ -103,8 +106,9 @@ def test_input_that_a_task_refuses_ends_with_2_and_leaves_only_logs(tmp_path: Pa
     run_dir = Path(answer["run_dir"])
     files = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
     assert files == {
-        *("pipeline.yaml", "run.json", ".lock", ".tasks.lock"),
-        *("logs/ingest.log", "logs/pipeline.log"),
+        *("pipeline.yaml", "run.json", "outcome.json", ".lock", ".tasks.lock"),
+        *("logs/ingest.log", "logs/notify.log", "logs/pipeline.log"),
+        "tasks/notify/executor_output.json",
     }
 
 

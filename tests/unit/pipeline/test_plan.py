@@ -47,7 +47,8 @@ def test_the_pipeline_gets_every_configuration_and_place() -> None:
     spec = plan_of()
     arguments = spec.arguments()
     assert arguments["train_config"] == spec.config.to_mapping()["train"]
-    assert Path(arguments["checkpoint_dir"]).parent == spec.run_dir
+    assert Path(arguments["workspace"]) == spec.run_dir
+    assert (arguments["image"], arguments["skip_unchanged"]) == ("", False)
     assert {"ingest_config", "preprocess_config", "evaluate_config"} < arguments.keys()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from components.shared.artifacts import write_json
+from components.shared.outcome import note
 from pipeline.config import preset
 from pipeline.local import RunFailed
 from pipeline.plan import RunSpec
@@ -68,6 +69,7 @@ def test_a_blessed_run_says_what_was_pushed_and_where(spec: RunSpec, tasks: list
     assert result["run_id"] == "run-1"
     assert (result["source"], result["preset"], result["metrics"]) == ("bundled", "debug", METRICS)
     assert (result["blessed"], result["reasons"]) == (True, [PASSED])
+    assert result["unchanged"] is False
     assert (result["serving_version"], result["serving_dir"]) == (7, "/srv/models")
     assert result["saved_model"] == str(folder / "export" / "saved_model")
     assert result["report"] == str(folder / "evaluate" / "evaluation" / "report.html")
@@ -101,6 +103,33 @@ def test_a_refused_run_says_why_and_that_nothing_changed(spec: RunSpec, tasks: l
         "nothing; /srv/models is as it was",
     ):
         assert words in summary
+
+
+def test_a_run_that_nothing_changed_for_says_which_version_stays(
+    spec: RunSpec, tasks: list[Task]
+) -> None:
+    reviews = spec.run_dir / "tasks" / "ingest" / "reviews"
+    reviews.mkdir(parents=True)
+    (reviews.parent / "executor_output.json").write_text("{}")
+    summary = {"source": "bundled", "fingerprint": "f" * 64, "splits": {"train": 9, "test": 3}}
+    write_json(reviews / "summary.json", summary)
+    note(spec.run_dir, unchanged_since_version=4)
+    result = gather(spec, tasks, 5.0)
+    assert (result["unchanged"], result["serving_version"], result["blessed"]) == (True, 4, None)
+    assert {"run_id", "fingerprint", "splits", "config", "serving_dir", "run_dir"} < result.keys()
+    json.dumps(result, allow_nan=False)
+    text = "\n".join(summary_lines(result))
+    assert "unchanged   version 4 was made of the same reviews" in text
+    assert "/srv/models is as it was" in text and "gate" not in text
+
+
+def test_a_run_that_stopped_after_ingest_for_no_reason_is_a_failure(
+    spec: RunSpec, tasks: list[Task]
+) -> None:
+    note(spec.run_dir, unchanged_since_version=None)
+    with pytest.raises(RunFailed) as caught:
+        gather(spec, tasks, 5.0)
+    assert "skipped all else" in str(caught.value.message)
 
 
 def test_a_blessed_model_that_was_not_pushed_is_a_failure(spec: RunSpec, tasks: list[Task]) -> None:
