@@ -105,6 +105,8 @@ class Bench:
             return [*command, "--resume", run_id]
         serving_dir = str(self.folder / name / "serving")
         source = ["--source", str(self.reviews), "--preset", "debug"]
+        # So few reviews are soon told apart, and yet with little confidence.
+        source += ["--set", "max_calibration_error=none"]
         return [*command, *source, "--serving-dir", serving_dir]
 
     def attempt(
@@ -158,9 +160,11 @@ class Bench:
         tasks = self.folder / name / "runs" / run_id / "tasks"
         products: dict[str, Any] = {path: directory_sha256(tasks / path) for path in COMPARED}
         judged = read_json(tasks / "evaluate" / "evaluation" / "evaluation.json")
-        products["served"] = directory_sha256(self.folder / name / "serving" / "1")
+        serving = self.folder / name / "serving"
+        # What a push that was killed had staged stays for a day, and is no version.
+        products["served"] = directory_sha256(serving / "1")
         products["metrics"] = judged["metrics"]
-        products["versions"] = sorted(p.name for p in (self.folder / name / "serving").iterdir())
+        products["versions"] = sorted(path.name for path in serving.glob("[0-9]*"))
         return products
 
     def check_serving_dir(self, name: str) -> None:
@@ -213,7 +217,8 @@ def write_reviews(folder: Path, per_class: int) -> Path:
         for label, telling in words.items():
             (folder / split / label).mkdir(parents=True)
             for i in range(per_class):
-                text = draw.choices(neutral, k=draw.randint(8, 50)) + draw.choices(telling.split(), k=3)
+                text = draw.choices(neutral, k=draw.randint(8, 50))
+                text += draw.choices(telling.split(), k=3)
                 draw.shuffle(text)
                 path = folder / split / label / f"{i}_5.txt"
                 path.write_text(f"{' '.join(text)} {split}{label}{i}")

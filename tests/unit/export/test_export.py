@@ -1,5 +1,6 @@
 """The SavedModel: what it holds, and that it answers as training would."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components.evaluate.served import ServedModel
 from components.export import export as export_module
 from components.export.clean_process import operations
 from components.export.export import export
@@ -23,6 +25,8 @@ from components.shared.errors import InputError
 from components.shared.model_files import load_model
 from components.shared.tokenizer import TextEncoder
 from components.train.train import train
+
+SOAK = Path(__file__).parents[3] / "tests" / "benchmarks" / "soak.py"
 
 
 @pytest.fixture(scope="module", params=["right", "left"])
@@ -187,3 +191,14 @@ def test_a_damaged_model_or_another_vocabulary_is_named(trained, prepared, tmp_p
     with pytest.raises(InputError, match="not the vocabulary of 60 tokens"):
         export(trained, tmp_path, tmp_path / "saved_model")
     assert not (tmp_path / "saved_model").exists()
+
+
+def test_a_short_soak_of_the_signature(saved_model) -> None:
+    """As tests/benchmarks/soak.py does for long, but to memory: so few requests are a warm-up."""
+    spec = importlib.util.spec_from_file_location("soak", SOAK)
+    assert spec is not None and spec.loader is not None
+    benchmark = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    result = benchmark.soak(ServedModel(saved_model).ask, 150, 4)
+    assert result.requests == 150 and result.failures == {}
+    assert result.sizes.max() == 256
