@@ -1,27 +1,23 @@
 """Preprocess: a Beam pipeline from prepared reviews to TFRecords, vocabulary and statistics."""
 
-import contextlib
-import io
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.preprocess import transforms
-from components.preprocess.statistics import SplitStatistics
+from components.preprocess.checks import check_drift
+from components.preprocess.runner import new_pipeline, running
+from components.preprocess.shared_files import Locations, shared
 from components.shared.artifacts import atomic_directory, file_sha256, read_json, write_json
+from components.shared.champion_statistics import ChampionStatistics
 from components.shared.config import PreprocessConfig
-from components.shared.errors import InputError
+from components.shared.data_checks import require, to_json
 from components.shared.features import STATISTICS_FILE, VOCABULARY_FILE, Features
-from components.shared.reviews import split_shards, split_sizes
+from components.shared.reviews import VALIDATION, split_shards, split_sizes
 
 ROWS_PER_SHARD = 10_000
-
-# Beam's DirectRunner would first try to download Prism; this is the in-process runner behind it.
-_RUNNERS = {"DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner"}
 
 
 def preprocess(
@@ -30,6 +26,7 @@ def preprocess(
     examples: str | Path,
     vocabulary: str | Path,
     statistics: str | Path,
+    champion_statistics: str | Path | None = None,
 ) -> dict[str, Any]:
     """Tokenizes, counts over train, cuts the vocabulary, encodes and writes every split.
 
@@ -41,23 +38,35 @@ def preprocess(
         examples: the folder to make with the TFRecords, see `components.shared.features`.
         vocabulary: the folder to make with `vocabulary.txt`, a token a line.
         statistics: the folder to make with `statistics.json`.
+        champion_statistics: the folder that `save_champion_statistics` made; None for no champion.
 
     Returns:
         The statistics: by split `rows`, `labels`, `length_quantiles` (tokens),
-        `out_of_vocabulary_rate`, `empty_reviews`, `duplicate_reviews`; and `vocabulary_size`.
+        `out_of_vocabulary_rate`, `empty_reviews`, `duplicate_reviews`; `vocabulary_size`; and
+        `checks`, what each data check found.
 
     Raises:
-        InputError: the reviews are missing or corrupt, or Beam refuses its options.
+        InputError: the reviews are missing or corrupt, or fail a data check, or Beam refuses its
+            options.
     """
+    champion = ChampionStatistics.load(champion_statistics)
     rows = split_sizes(reviews)
     shards = {split: max(1, math.ceil(n / ROWS_PER_SHARD)) for split, n in rows.items()}
+    files = {split: [str(file) for file in split_shards(reviews, split)] for split in rows}
+    pipeline = new_pipeline(config)
     with (
         atomic_directory(statistics) as statistics_dir,
         atomic_directory(vocabulary) as vocabulary_dir,
         atomic_directory(examples) as examples_dir,
     ):
-        run_pipeline(reviews, config, shards, examples_dir, vocabulary_dir, statistics_dir)
+        outputs = map(str, (examples_dir, vocabulary_dir, statistics_dir))
+        with (
+            shared(Locations(files, *outputs), config.beam_shared_dir) as locations,
+            running(pipeline, config),
+        ):
+            _build(pipeline, locations, config, shards, champion.vocabulary)
         summary = read_json(statistics_dir / STATISTICS_FILE)
+        summary["checks"] = _checked(str(reviews), summary["splits"], champion, config)
         summary["vocabulary_size"] = _count_lines(vocabulary_dir / VOCABULARY_FILE)
         write_json(statistics_dir / STATISTICS_FILE, summary)
         Features(
@@ -70,88 +79,60 @@ def preprocess(
     return summary
 
 
-def run_pipeline(
-    reviews: str | Path,
+def _checked(
+    name: str, splits: dict[str, Any], champion: ChampionStatistics, config: PreprocessConfig
+) -> list[dict[str, Any]]:
+    """What the data checks found; takes from the splits what depends on the champion."""
+    unknown = {split: part.pop("unknown_to_champion_rate") for split, part in splits.items()}
+    checks = check_drift(splits, unknown.get(VALIDATION), champion, config)
+    require(name, checks)
+    return to_json(checks)
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    locations: Locations,
     config: PreprocessConfig,
     shards: dict[str, int],
-    examples_dir: Path,
-    vocabulary_dir: Path,
-    statistics_dir: Path,
+    champion_vocabulary: frozenset[bytes],
 ) -> None:
-    """Builds the Beam pipeline and runs it to its end."""
-    files = [(split, str(file)) for split in shards for file in split_shards(reviews, split)]
-    try:
-        with beam.Pipeline(options=_options(config)) as pipeline:
-            sources = pipeline | "Files" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
-            # Train is read once more to count it: to keep its reviews until the vocabulary is
-            # known would take as much memory as there are.
-            tokens = (
-                sources
-                | "Train" >> beam.Filter(lambda source: source[0] == "train")
-                | "ReadTrain" >> beam.FlatMap(transforms.read_reviews)
-                | "Count" >> beam.ParDo(transforms.CountTokens())
-                | "SumCounts" >> beam.CombineGlobally(transforms.SumCounts())
-                | "Cut" >> beam.Map(transforms.cut_vocabulary, config.vocabulary_size)
-            )
-            path = str(vocabulary_dir / VOCABULARY_FILE)
-            _ = tokens | "WriteVocabulary" >> beam.Map(
-                lambda tokens: Path(path).write_bytes(transforms.vocabulary_bytes(tokens))
-            )
-            encoded = (
-                sources
-                | "Read" >> beam.FlatMap(transforms.read_reviews)
-                | "Encode"
-                >> beam.ParDo(
-                    transforms.Encode(config, shards), beam.pvalue.AsSingleton(tokens)
-                ).with_outputs(transforms.Encode.STATISTICS, main="records")
-            )
-            duplicates = (
-                encoded.records
-                | "ByShard" >> beam.GroupByKey()
-                | "WriteShards" >> beam.ParDo(transforms.WriteShard(str(examples_dir), shards))
-            )
-            _write_statistics((encoded.statistics, duplicates), statistics_dir)
-    except Exception as error:
-        mistake = _user_mistake(str(error), config)
-        if mistake is None:
-            raise
-        raise mistake from error
-
-
-def _write_statistics(parts: tuple[Any, Any], directory: Path) -> None:
-    path = str(directory / STATISTICS_FILE)
-
-    def write(splits: list[tuple[str, SplitStatistics]]) -> None:
-        write_json(path, {"splits": {split: part.summary() for split, part in splits}})
-
+    """Adds all the transforms to an empty pipeline."""
+    files = [(split, file) for split, files in locations.reviews.items() for file in files]
+    sources = pipeline | "Files" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
+    # Train is read once more to count it: to keep its reviews until the vocabulary is known would
+    # take as much memory as there are.
+    tokens = (
+        sources
+        | "Train" >> beam.Filter(lambda source: source[0] == "train")
+        | "ReadTrain" >> beam.FlatMap(transforms.read_reviews)
+        | "Count" >> beam.ParDo(transforms.CountTokens())
+        | "SumCounts" >> beam.CombineGlobally(transforms.SumCounts())
+        | "Cut" >> beam.Map(transforms.cut_vocabulary, config.vocabulary_size)
+    )
+    vocabulary_file = f"{locations.vocabulary}/{VOCABULARY_FILE}"
+    _ = tokens | "WriteVocabulary" >> beam.Map(transforms.write_vocabulary, vocabulary_file)
+    encoded = (
+        sources
+        | "Read" >> beam.FlatMap(transforms.read_reviews)
+        | "Encode"
+        >> beam.ParDo(
+            transforms.Encode(config, shards, champion_vocabulary),
+            beam.pvalue.AsSingleton(tokens),
+        ).with_outputs(transforms.Encode.STATISTICS, main="records")
+    )
+    duplicates = (
+        encoded.records
+        | "ByShard" >> beam.GroupByKey()
+        | "WriteShards" >> beam.ParDo(transforms.WriteShard(locations.examples, shards))
+    )
+    statistics_file = f"{locations.statistics}/{STATISTICS_FILE}"
     _ = (
-        parts
+        (encoded.statistics, duplicates)
         | "AllStatistics" >> beam.Flatten()
         | "AddStatistics" >> beam.CombinePerKey(transforms.add_statistics)
         | "Collect" >> beam.combiners.ToList()
-        | "WriteStatistics" >> beam.Map(write)
+        | "WriteStatistics" >> beam.Map(transforms.write_statistics, statistics_file)
     )
-
-
-def _options(config: PreprocessConfig) -> PipelineOptions:
-    runner = _RUNNERS.get(config.beam_runner, config.beam_runner)
-    options = PipelineOptions([f"--runner={runner}", *config.beam_args])
-    usage = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(usage):
-            options.get_all_options()
-    except SystemExit:
-        reason = usage.getvalue().rpartition("error: ")[2].strip()
-        raise InputError(f"beam_args={' '.join(config.beam_args)}: Beam says: {reason}") from None
-    return options
-
-
-def _user_mistake(text: str, config: PreprocessConfig) -> InputError | None:
-    """The user's mistake behind an error of Beam's, which carries a worker's error as text."""
-    if "Unexpected pipeline runner" in text:
-        return InputError(f"beam_runner={config.beam_runner}: {text}")
-    found = re.search(r"InputError: (.+?)(?: \[while running|\n|$)", text)
-    return InputError(found.group(1)) if found else None
 
 
 def _count_lines(path: Path) -> int:

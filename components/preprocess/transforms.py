@@ -16,8 +16,10 @@ import tensorflow as tf
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from components.preprocess.shared_files import reading, writing
 from components.preprocess.statistics import SplitStatistics
 from components.shared import events
+from components.shared.artifacts import write_json
 from components.shared.config import PreprocessConfig
 from components.shared.features import (
     VOCABULARY_FILE,
@@ -25,7 +27,7 @@ from components.shared.features import (
     serialize_example,
     shard_name,
 )
-from components.shared.reviews import parse_review
+from components.shared.reviews import VALIDATION, parse_review
 from components.shared.tokenizer import SPECIAL_TOKENS, UNK_ID, TextEncoder, tokenize
 
 BATCH_SIZE = 512
@@ -54,14 +56,15 @@ def read_reviews(split_and_file: tuple[str, str]) -> Iterator[ReviewBatch]:
     """Reads a TFRecord file of the prepared data set, in batches."""
     split, file = split_and_file
     events.progress(f"reading {split}: {Path(file).name}")
-    for records in read_records(file, BATCH_SIZE):
-        reviews = parse_review(records)
-        yield ReviewBatch(
-            split,
-            reviews["id"].numpy().tolist(),
-            reviews["text"].numpy().tolist(),
-            reviews["label"].numpy().tolist(),
-        )
+    with reading(file) as path:
+        for records in read_records(path, BATCH_SIZE):
+            reviews = parse_review(records)
+            yield ReviewBatch(
+                split,
+                reviews["id"].numpy().tolist(),
+                reviews["text"].numpy().tolist(),
+                reviews["label"].numpy().tolist(),
+            )
 
 
 class CountTokens(beam.DoFn):
@@ -123,13 +126,20 @@ class Encode(beam.DoFn):
     Args:
         config: how to encode.
         shards: the number of shards of each split.
+        champion_vocabulary: the tokens that the champion knows; empty where there is none.
     """
 
     STATISTICS = "statistics"
 
-    def __init__(self, config: PreprocessConfig, shards: dict[str, int]) -> None:
+    def __init__(
+        self,
+        config: PreprocessConfig,
+        shards: dict[str, int],
+        champion_vocabulary: frozenset[bytes] = frozenset(),
+    ) -> None:
         self._config = config
         self._shards = shards
+        self._champion_vocabulary = champion_vocabulary
         self._encoder: TextEncoder | None = None
 
     def start_bundle(self) -> None:
@@ -141,8 +151,9 @@ class Encode(beam.DoFn):
         if self._encoder is None:
             self._encoder = _text_encoder(vocabulary, self._config)
         tokens = tokenize(tf.constant(batch.texts))
-        kept = self._encoder.cut(self._encoder.lookup(tokens))
-        self._add_statistics(batch, tokens, kept)
+        ids = self._encoder.lookup(tokens)
+        kept = self._encoder.cut(ids)
+        self._add_statistics(batch, tokens, ids, kept)
         by_shard: dict[int, list[Record]] = defaultdict(list)
         offsets = kept.row_splits.numpy().tolist()
         flat = kept.flat_values.numpy().tolist()
@@ -163,7 +174,11 @@ class Encode(beam.DoFn):
             yield beam.pvalue.TaggedOutput(self.STATISTICS, value)
 
     def _add_statistics(
-        self, batch: ReviewBatch, tokens: tf.RaggedTensor, kept: tf.RaggedTensor
+        self,
+        batch: ReviewBatch,
+        tokens: tf.RaggedTensor,
+        ids: tf.RaggedTensor,
+        kept: tf.RaggedTensor,
     ) -> None:
         lengths = tokens.row_lengths().numpy()
         first = tf.gather(tokens.flat_values, tokens.row_starts()).numpy()
@@ -175,16 +190,25 @@ class Encode(beam.DoFn):
                 lengths=Counter(np.where(empty, 0, lengths).tolist()),
                 kept_tokens=len(kept_ids),
                 unknown_tokens=int((kept_ids == UNK_ID).sum()),
+                tokens=int(lengths.sum()),
+                uncut_unknown_tokens=int((ids.flat_values.numpy() == UNK_ID).sum()),
+                unknown_to_champion=self._unknown_to_champion(batch.split, tokens),
                 empty=int(empty.sum()),
             )
         )
+
+    def _unknown_to_champion(self, split: str, tokens: tf.RaggedTensor) -> int:
+        known = self._champion_vocabulary
+        if not known or split != VALIDATION:
+            return 0
+        return sum(token not in known for token in tokens.flat_values.numpy().tolist())
 
 
 class WriteShard(beam.DoFn):
     """Writes the records of a shard in order; gives the statistics of duplicates by split.
 
     Args:
-        directory: the folder of the examples.
+        directory: the location of the folder of the examples.
         shards: the number of shards of each split.
     """
 
@@ -200,10 +224,12 @@ class WriteShard(beam.DoFn):
         records = sorted(
             (record for batch in batches for record in batch), key=lambda r: (r.digest, r.id)
         )
-        path = Path(self._directory) / split / shard_name(shard, self._shards[split])
-        path.parent.mkdir(exist_ok=True)
-        events.progress(f"writing {split}: {path.name}")
-        with tf.io.TFRecordWriter(str(path)) as writer:
+        name = shard_name(shard, self._shards[split])
+        events.progress(f"writing {split}: {name}")
+        with (
+            writing(f"{self._directory}/{split}/{name}") as path,
+            tf.io.TFRecordWriter(str(path)) as writer,
+        ):
             for record in records:
                 writer.write(record.serialized)
         # The digest is that of the text: reviews of the same text are neighbours.
@@ -225,6 +251,18 @@ def _text_encoder(vocabulary: list[bytes], config: PreprocessConfig) -> TextEnco
         path = Path(directory) / VOCABULARY_FILE
         path.write_bytes(vocabulary_bytes(vocabulary))
         return TextEncoder(path, config.max_length, config.truncating)
+
+
+def write_vocabulary(vocabulary: list[bytes], location: str) -> None:
+    """Writes `vocabulary.txt`."""
+    with writing(location) as path:
+        path.write_bytes(vocabulary_bytes(vocabulary))
+
+
+def write_statistics(splits: list[tuple[str, SplitStatistics]], location: str) -> None:
+    """Writes `statistics.json`."""
+    with writing(location) as path:
+        write_json(path, {"splits": {split: part.summary() for split, part in splits}})
 
 
 def vocabulary_bytes(vocabulary: list[bytes]) -> bytes:
