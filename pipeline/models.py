@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from components.shared.entries import Entry, Prune
 from components.shared.errors import InputError
-from components.shared.registry import Registry
-from components.shared.repair import Finding, Inspection
+from components.shared.registry.entries import Entry, Prune
+from components.shared.registry.registry import Registry
+from components.shared.registry.repair import Finding, Inspection
 from pipeline.console import printable
 
 _HEADINGS = ("version", "when", "state", "accuracy", "data", "run", "by")

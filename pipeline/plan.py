@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from components.shared.errors import InputError
-from components.shared.serving_dir import check_writable
-from components.shared.storage import StorageFailure
+from components.shared.registry.serving_dir import check_writable
+from components.shared.registry.storage import StorageFailure
 from pipeline.config import PipelineConfig
 
 BUILT_IN_SOURCES = ("bundled", "tfds")

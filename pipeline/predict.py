@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.registry import Registry
 
 _BATCH_SIZE = 256
 

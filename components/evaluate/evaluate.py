@@ -19,8 +19,8 @@ from components.evaluate.split import Split, read_split
 from components.shared import events
 from components.shared.artifacts import atomic_directory, directory_sha256, read_json, write_json
 from components.shared.config import EvaluateConfig
-from components.shared.entries import Entry
-from components.shared.registry import Registry
+from components.shared.registry.entries import Entry
+from components.shared.registry.registry import Registry
 from components.shared.reviews import SUMMARY, TEST, TRAIN
 
 EVALUATION_FILE = "evaluation.json"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.shared.entries import Entry
 from components.shared.errors import InputError
 from components.shared.recorded import recorded_config
-from components.shared.registry import Registry
+from components.shared.registry.entries import Entry
+from components.shared.registry.registry import Registry
 
 
 def unchanged_champion(

@@ -18,7 +18,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 
 from components.shared.config import PreprocessConfig
 from components.shared.errors import Failure, InputError
-from components.shared.storage import StorageFailure
+from components.shared.registry.storage import StorageFailure
 
 # Beam's DirectRunner would first try to download Prism; this is the in-process runner behind it.
 _RUNNERS = {"DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner"}

@@ -18,7 +18,7 @@ from components.shared import events
 from components.shared.errors import Failure, InputError
 
 if TYPE_CHECKING:
-    from components.shared.object_storage import ObjectStorage
+    from components.shared.registry.object_storage import ObjectStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def _open(shared_dir: str, name: str) -> _Folder:
 @functools.cache
 def _bucket(url: str) -> "ObjectStorage":
     # Not needed by the in-process runner, and it takes its time to import.
-    from components.shared.object_storage import ObjectStorage
+    from components.shared.registry.object_storage import ObjectStorage
 
     try:
         return ObjectStorage.open(url)

@@ -6,9 +6,9 @@ from typing import Any
 
 from components.shared.artifacts import atomic_directory, directory_sha256, read_json, write_json
 from components.shared.champion_statistics import recorded_statistics
-from components.shared.entries import Record, difference
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.entries import Record, difference
+from components.shared.registry.registry import Registry
 
 EVALUATION_FILE = "evaluation.json"
 STATISTICS_FILE = "statistics.json"

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from components.shared.artifacts import atomic_directory, read_json, write_json
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.registry import Registry
 from components.shared.reviews import TRAIN, VALIDATION
 
 _FILE = "champion_statistics.json"

@@ -37,7 +37,7 @@ def list_command(serving_dir: str, as_json: bool) -> None:
     The champion is the newest version, which servers load. A version is superseded once a better
     one took its place, and rolled back once a rollback went past it.
     """
-    from components.shared.registry import Registry
+    from components.shared.registry.registry import Registry
     from pipeline.models import listing, table
 
     listed = listing(Registry.open(serving_dir))
@@ -50,7 +50,7 @@ def list_command(serving_dir: str, as_json: bool) -> None:
 @_json
 def show(serving_dir: str, version: int, as_json: bool) -> None:
     """Show all that the log keeps of a VERSION, and whether its files are those it published."""
-    from components.shared.registry import Registry
+    from components.shared.registry.registry import Registry
     from pipeline.models import describe, description
 
     described = describe(Registry.open(serving_dir), version)
@@ -75,8 +75,8 @@ def rollback(serving_dir: str, to: int | None, by: str | None, reason: str, as_j
     Its files are published once more, as the highest version, which servers load. A candidate that
     is being judged against the present champion is refused then.
     """
-    from components.shared import upkeep
-    from components.shared.registry import Registry
+    from components.shared.registry import upkeep
+    from components.shared.registry.registry import Registry
 
     registry = Registry.open(serving_dir)
     entry = upkeep.rollback(registry, to, by=by, reason=reason)
@@ -121,8 +121,8 @@ def prune(
     The champion always stays, and so does the version that a rollback would go back to, unless
     --force is given. A removed version can't be rolled back to.
     """
-    from components.shared import upkeep
-    from components.shared.registry import Registry
+    from components.shared.registry import upkeep
+    from components.shared.registry.registry import Registry
 
     registry = Registry.open(serving_dir)
     done = upkeep.prune(registry, keep, force=force, dry_run=dry_run, by=by, reason=reason)
@@ -161,8 +161,8 @@ def repair(serving_dir: str, dry_run: bool, abandoned_after: float, as_json: boo
     that never became versions. Holds each file to its SHA-256. The exit status is 1 where
     something is left that a person has to see to.
     """
-    from components.shared.registry import Registry
-    from components.shared.repair import Inspection
+    from components.shared.registry.registry import Registry
+    from components.shared.registry.repair import Inspection
     from pipeline.models import problem
 
     registry = Registry.open(serving_dir)

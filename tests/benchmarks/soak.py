@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from components.shared.artifacts import atomic_directory, write_json
-from components.shared.registry import Registry
+from components.shared.registry.registry import Registry
 
 MEGABYTE = 1_000_000
 LARGEST_REQUEST = 256

@@ -17,11 +17,11 @@ from cryptography.x509.oid import NameOID
 
 from components.shared.artifacts import directory_sha256
 from components.shared.errors import Failure, InputError
-from components.shared.registry import Registry
-from components.shared.serving_dir import check_writable
-from components.shared.upkeep import prune, rollback
+from components.shared.registry.registry import Registry
+from components.shared.registry.serving_dir import check_writable
+from components.shared.registry.upkeep import prune, rollback
 from tests.integration.minio import ABSENT, SECRET_KEY, Server, executable, serving
-from tests.unit.shared.registries import make_saved_model, promote, record
+from tests.unit.shared.registry.registries import make_saved_model, promote, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 PUSHER = """
 import sys
 from components.shared.errors import Failure
-from components.shared.registry import Registry
-from tests.unit.shared.registries import record
+from components.shared.registry.registry import Registry
+from tests.unit.shared.registry.registries import record
 
 serving_dir, model, expected, run_id = sys.argv[1:]
 registry = Registry.open(serving_dir)
@@ -46,9 +46,9 @@ except Failure as error:
 # A process that is killed between the commit and the publication.
 DOOMED = """
 import os, signal, sys
-from components.shared.object_storage import ObjectStorage
-from tests.unit.shared.registries import promote
-from components.shared.registry import Registry
+from components.shared.registry.object_storage import ObjectStorage
+from tests.unit.shared.registry.registries import promote
+from components.shared.registry.registry import Registry
 
 ObjectStorage.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 promote(Registry.open(sys.argv[1]), sys.argv[2], "doomed")

@@ -18,9 +18,9 @@ from components.evaluate.split import Split, read_split
 from components.ingest.builder import Reviews
 from components.shared.artifacts import directory_sha256, read_json, write_json
 from components.shared.config import EvaluateConfig
-from components.shared.entries import Record
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.entries import Record
+from components.shared.registry.registry import Registry
 
 CONFIG = EvaluateConfig(min_accuracy=0.7)
 RECORD = {"preset": "debug", "config": {"evaluate": CONFIG.to_mapping()}}

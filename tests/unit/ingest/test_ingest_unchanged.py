@@ -7,9 +7,9 @@ import pytest
 
 from components.ingest.unchanged import unchanged_champion
 from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
-from components.shared.entries import Record
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.entries import Record
+from components.shared.registry.registry import Registry
 
 FINGERPRINT = "f" * 64
 IMAGE = "registry.example/imdb@sha256:" + "0" * 64

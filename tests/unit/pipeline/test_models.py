@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.registry import Registry
 from pipeline.cli import cli, main
-from tests.unit.shared.registries import make_saved_model, promote, tree
+from tests.unit.shared.registry.registries import make_saved_model, promote, tree
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from components.shared.errors import InputError
-from components.shared.registry import Record, Registry
+from components.shared.registry.registry import Record, Registry
 from pipeline.cli import cli
 from pipeline.predict import predict
 

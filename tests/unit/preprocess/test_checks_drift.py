@@ -19,9 +19,9 @@ from components.shared.champion_statistics import (
     save_champion_statistics,
 )
 from components.shared.config import IngestConfig, PreprocessConfig
-from components.shared.entries import Record
 from components.shared.errors import InputError
-from components.shared.registry import Registry
+from components.shared.registry.entries import Record
+from components.shared.registry.registry import Registry
 from pipeline.cli import main
 
 histograms = st.dictionaries(

@@ -11,7 +11,7 @@ from components.push.push import push
 from components.shared.artifacts import directory_sha256, write_json
 from components.shared.config import EvaluateConfig
 from components.shared.errors import InputError
-from components.shared.registry import ChampionChanged, Registry
+from components.shared.registry.registry import ChampionChanged, Registry
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from obstore.store import MemoryStore
 
 from components.shared.artifacts import directory_sha256
 from components.shared.errors import InputError
-from components.shared.object_storage import ObjectStorage
-from components.shared.registry import Registry
-from components.shared.serving_dir import check_writable
-from components.shared.storage import LocalStorage
-from tests.unit.shared.registries import (
+from components.shared.registry.object_storage import ObjectStorage
+from components.shared.registry.registry import Registry
+from components.shared.registry.serving_dir import check_writable
+from components.shared.registry.storage import LocalStorage
+from tests.unit.shared.registry.registries import (
     RECORD,
     contend,
     die,
@@ -208,9 +208,9 @@ def test_a_full_disk_is_said_and_leaves_the_champion(candidate: Path, tmp_path: 
         import sys
         from dataclasses import replace
         from pathlib import Path
-        from components.shared.entries import Record
+        from components.shared.registry.entries import Record
         from components.shared.errors import storage_message
-        from components.shared.registry import Registry
+        from components.shared.registry.registry import Registry
 
         candidate, serving_dir = Path(sys.argv[1]), Path(sys.argv[2])
         record = Record(run_id="1", source="", preset="", fingerprint="", config={}, metrics={},
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said_and_leaves_the_champion(candidate: Path, tmp_path: 
     run = f'{mount} && exec "$0" -c "$1" "$2" "$3"'
     command = [*namespace, run, sys.executable, program, str(candidate), str(serving_dir)]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[4]
     )
     message, champion = done.stdout.splitlines()
     assert "the disk is full" in message

@@ -10,13 +10,13 @@ from obstore.store import MemoryStore
 
 from components.shared import stores
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import read_entry
 from components.shared.errors import InputError
-from components.shared.object_storage import ObjectStorage
-from components.shared.registry import ChampionChanged, Registry
-from components.shared.serving_dir import check_writable
-from components.shared.storage import Storage, StorageFailure
-from tests.unit.shared.registries import RECORD, make_saved_model, record, tree
+from components.shared.registry.entries import read_entry
+from components.shared.registry.object_storage import ObjectStorage
+from components.shared.registry.registry import ChampionChanged, Registry
+from components.shared.registry.serving_dir import check_writable
+from components.shared.registry.storage import Storage, StorageFailure
+from tests.unit.shared.registry.registries import RECORD, make_saved_model, record, tree
 
 
 def test_an_empty_registry_has_no_champion_and_reading_makes_nothing(tmp_path: Path) -> None:

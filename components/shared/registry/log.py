@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from components.shared.entries import RESTORE, Entry, Prune, entry_file, parse_entry
 from components.shared.errors import InputError
-from components.shared.storage import Storage, StorageFailure
+from components.shared.registry.entries import RESTORE, Entry, Prune, entry_file, parse_entry
+from components.shared.registry.storage import Storage, StorageFailure
 
 _PARALLEL_READS = 16
 _ATTEMPTS = 10

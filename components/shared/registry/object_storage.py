@@ -12,7 +12,7 @@ from obstore.store import ObjectStore
 
 from components.shared.artifacts import atomic_directory
 from components.shared.errors import InputError
-from components.shared.storage import (
+from components.shared.registry.storage import (
     MODEL_FOLDER,
     SAVED_MODEL_FILE,
     STAGING_PREFIX,

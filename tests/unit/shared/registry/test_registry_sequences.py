@@ -16,16 +16,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from obstore.store import MemoryStore
 
-from components.shared import object_storage
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import difference
 from components.shared.errors import InputError
-from components.shared.object_storage import ObjectStorage
-from components.shared.registry import Registry, RegistryChanged
-from components.shared.repair import Inspection
-from components.shared.storage import LocalStorage, Storage
-from components.shared.upkeep import prune, rollback
-from tests.unit.shared.registries import die, in_children, make_saved_model, promote, record
+from components.shared.registry import object_storage
+from components.shared.registry.entries import difference
+from components.shared.registry.object_storage import ObjectStorage
+from components.shared.registry.registry import Registry, RegistryChanged
+from components.shared.registry.repair import Inspection
+from components.shared.registry.storage import LocalStorage, Storage
+from components.shared.registry.upkeep import prune, rollback
+from tests.unit.shared.registry.registries import (
+    die,
+    in_children,
+    make_saved_model,
+    promote,
+    record,
+)
 
 Change = Callable[[Registry], object]
 

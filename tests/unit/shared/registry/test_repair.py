@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from components.shared.artifacts import directory_sha256
-from components.shared.registry import Registry
-from components.shared.repair import Inspection
-from components.shared.storage import LocalStorage
-from components.shared.upkeep import prune
-from tests.unit.shared.registries import (
+from components.shared.registry.registry import Registry
+from components.shared.registry.repair import Inspection
+from components.shared.registry.storage import LocalStorage
+from components.shared.registry.upkeep import prune
+from tests.unit.shared.registry.registries import (
     die,
     in_children,
     make_saved_model,

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Literal
 
-from components.shared.entries import Entry, Prune
+from components.shared.registry.entries import Entry, Prune
 
 State = Literal["champion", "superseded", "rolled back", "pruned"]
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import Entry, Record
-from components.shared.registry import Registry, RegistryChanged
+from components.shared.registry.entries import Entry, Record
+from components.shared.registry.registry import Registry, RegistryChanged
 
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.listdir"}
 """Of sys.audit, what touches files."""

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from components.shared.entries import Entry, Prune, Record
 from components.shared.errors import InputError
-from components.shared.lineage import Lineage
-from components.shared.log import change_now
-from components.shared.registry import Registry, RegistryChanged
-from components.shared.serving_dir import new_staging
+from components.shared.registry.entries import Entry, Prune, Record
+from components.shared.registry.lineage import Lineage
+from components.shared.registry.log import change_now
+from components.shared.registry.registry import Registry, RegistryChanged
+from components.shared.registry.serving_dir import new_staging
 
 
 def rollback(

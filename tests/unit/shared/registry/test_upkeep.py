@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import Entry, Prune, Record, parse_entry
 from components.shared.errors import InputError
-from components.shared.registry import ChampionChanged, Registry, RegistryChanged
-from components.shared.storage import Storage
-from components.shared.upkeep import prune, rollback
-from tests.unit.shared.registries import (
+from components.shared.registry.entries import Entry, Prune, Record, parse_entry
+from components.shared.registry.registry import ChampionChanged, Registry, RegistryChanged
+from components.shared.registry.storage import Storage
+from components.shared.registry.upkeep import prune, rollback
+from tests.unit.shared.registry.registries import (
     contend,
     in_children,
     make_saved_model,

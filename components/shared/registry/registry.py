@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Self
 
 from components.shared.artifacts import directory_sha256
-from components.shared.entries import Entry, Prune, Record, difference
 from components.shared.errors import Failure, InputError
-from components.shared.lineage import Lineage
-from components.shared.log import Log, change_now
-from components.shared.serving_dir import new_staging, open_storage
-from components.shared.storage import SAVED_MODEL_FILE, Storage, removed_folder
+from components.shared.registry.entries import Entry, Prune, Record, difference
+from components.shared.registry.lineage import Lineage
+from components.shared.registry.log import Log, change_now
+from components.shared.registry.serving_dir import new_staging, open_storage
+from components.shared.registry.storage import SAVED_MODEL_FILE, Storage, removed_folder
 
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a staging folder that no entry names is no change in flight any more."""

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from components.shared.artifacts import directory_sha256
-from components.shared.registry import Registry
-from components.shared.upkeep import prune, rollback
-from tests.unit.shared.registries import in_children, make_saved_model, promote
+from components.shared.registry.registry import Registry
+from components.shared.registry.upkeep import prune, rollback
+from tests.unit.shared.registry.registries import in_children, make_saved_model, promote
 
 CHANGES = 100
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from components.shared.entries import Entry
 from components.shared.errors import InputError
-from components.shared.lineage import Lineage
-from components.shared.registry import RESTORE_VERSION, UNKNOWN_VERSION, Registry
-from components.shared.storage import removed_folder
+from components.shared.registry.entries import Entry
+from components.shared.registry.lineage import Lineage
+from components.shared.registry.registry import RESTORE_VERSION, UNKNOWN_VERSION, Registry
+from components.shared.registry.storage import removed_folder
 
 MAYBE_IN_FLIGHT = 3600.0
 """Seconds for which a staging folder that no entry names may be of a change in flight."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from components.shared.errors import InputError
-from components.shared.storage import STAGING_PREFIX, LocalStorage, Storage
+from components.shared.registry.storage import STAGING_PREFIX, LocalStorage, Storage
 
 
 def open_storage(serving_dir: str | Path) -> Storage:
@@ -22,7 +22,7 @@ def open_storage(serving_dir: str | Path) -> Storage:
     if "://" not in text:
         return LocalStorage(Path(text))
     # A local registry has no use for it, and it takes its time to import.
-    from components.shared.object_storage import ObjectStorage
+    from components.shared.registry.object_storage import ObjectStorage
 
     return ObjectStorage.open(text)
 

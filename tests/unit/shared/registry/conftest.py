@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
-from components.shared.object_storage import ObjectStorage
-from components.shared.storage import LocalStorage, Storage
-from tests.unit.shared.registries import make_saved_model
+from components.shared.registry.object_storage import ObjectStorage
+from components.shared.registry.storage import LocalStorage, Storage
+from tests.unit.shared.registry.registries import make_saved_model
 
 
 @pytest.fixture
