@@ -181,13 +181,13 @@ def test_saved_model_pb_comes_last_and_goes_first(
         return call
 
     first, second = models(tmp_path, 2)
-    monkeypatch.setattr("components.shared.object_storage.obstore.copy", watched("copy"))
+    monkeypatch.setattr("components.shared.registry.object_storage.obstore.copy", watched("copy"))
     promote(registry, first, "run-1")
     whole = registry.storage.files("1")
     assert len(seen) == len(whole) and all("saved_model.pb" not in files for files in seen)
     promote(registry, second, "run-2")
     seen.clear()
-    monkeypatch.setattr("components.shared.object_storage.obstore.delete", watched("delete"))
+    monkeypatch.setattr("components.shared.registry.object_storage.obstore.delete", watched("delete"))
     prune(registry, 1, force=True)
     looks_whole = [files for files in seen if "saved_model.pb" in files]
     assert looks_whole and all(files == whole for files in looks_whole)

@@ -204,7 +204,7 @@ def test_a_storage_that_overwrites_is_refused(monkeypatch: pytest.MonkeyPatch) -
             self._store.put(name, content)
 
     storage = Overwrites(MemoryStore(), "s3://models")
-    monkeypatch.setattr("components.shared.serving_dir.open_storage", lambda _: storage)
+    monkeypatch.setattr("components.shared.registry.serving_dir.open_storage", lambda _: storage)
     with pytest.raises(InputError, match="two runs could promote at once"):
         check_writable("s3://models")
     assert storage.folders() == []
