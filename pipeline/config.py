@@ -58,6 +58,10 @@ class PipelineConfig:
         owners = get_type_hints(cls)
         return cls(**{name: owner.from_mapping(values[name]) for name, owner in owners.items()})
 
+    def arguments(self) -> dict[str, dict[str, Any]]:
+        """The parameters of the pipeline that carry it."""
+        return {f"{task}_config": values for task, values in self.to_mapping().items()}
+
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """The configuration of each task as JSON values."""
         return {task.name: getattr(self, task.name).to_mapping() for task in fields(self)}

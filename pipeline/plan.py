@@ -45,7 +45,6 @@ class RunSpec:
 
     def arguments(self) -> dict[str, Any]:
         """The parameters of the pipeline."""
-        configs = {f"{task}_config": value for task, value in self.config.to_mapping().items()}
         return {
             "source": self.source,
             "preset": self.preset,
@@ -53,7 +52,7 @@ class RunSpec:
             "image": self.image,
             "skip_unchanged": self.skip_unchanged,
             "workspace": str(self.run_dir),
-            **configs,
+            **self.config.arguments(),
         }
 
 

@@ -1,7 +1,6 @@
 """What a run on a cluster is asked for, checked before anything is sent."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -76,13 +75,8 @@ class RunRequest:
             "serving_dir": self.serving_dir,
             "skip_unchanged": self.skip_unchanged,
             "ui_url": self.ui_url,
-            **config_arguments(self.config.to_mapping()),
+            **self.config.arguments(),
         }
-
-
-def config_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of each task as the parameters of the pipeline that carry it."""
-    return {f"{task}_config": values for task, values in config.items()}
 
 
 def default_run_name(preset: str) -> str:
