@@ -44,49 +44,49 @@ class Moment:
     nth: int = 1
 
 
-def _moments() -> tuple[Moment, ...]:
-    outputs = {
-        "ingest": ("reviews",),
-        "preprocess": ("examples", "vocabulary", "statistics"),
-        "train": ("model_run", "model"),
-        "export": ("saved_model",),
-        "evaluate": ("evaluation",),
-        "push": ("pushed_model",),
-    }
-    kills = ("all", "task", "runner")
-    moments = [
-        Moment("the run is written down", "os.rename", r"/run\.json$"),
-        Moment("the pipeline is compiled", "os.rename", r"/pipeline\.yaml$"),
-    ]
-    for task, names in outputs.items():
-        for name in names:
-            kill = kills[len(moments) % len(kills)]
-            moments.append(
-                Moment(f"{task} begins {name}", "os.mkdir", rf"/\.{name}\.partial$", kill)
-            )
-            kill = kills[len(moments) % len(kills)]
-            moments.append(Moment(f"{task} gives {name}", "os.rename", rf"/{task}/{name}$", kill))
-        moments.append(Moment(f"{task} is marked", "os.rename", rf"/{task}/\.finished$", "all"))
-    for epoch in (1, 2):
-        writing = Moment("", "open", r"checkpoint\.npz\.partial$", "task", epoch)
-        made = Moment("", "os.rename", r"/checkpoint\.npz$", "runner", epoch)
-        moments += [
-            Moment(f"checkpoint {epoch} begins", *_rest(writing)),
-            Moment(f"checkpoint {epoch} appears", *_rest(made)),
-        ]
-    moments += [
-        Moment("the candidate is staged", "open", r"/\.staging-[^/]+/saved_model\.pb$", "all"),
-        Moment("the registry commits", "os.link", r"/log/0{7}1\.json$", "runner"),
-        Moment("between commit and publication", "os.rename", r"/serving/1$", "all"),
-    ]
-    return tuple(moments)
+def _output(task: str, name: str, *kills: str) -> tuple[Moment, Moment]:
+    """As an output begins to be written, and as it appears."""
+    first, second = kills
+    return (
+        Moment(f"{task} begins {name}", "os.mkdir", rf"/\.{name}\.partial$", first),
+        Moment(f"{task} gives {name}", "os.rename", rf"/{task}/{name}$", second),
+    )
 
 
-def _rest(moment: Moment) -> tuple[str, str, str, int]:
-    return moment.event, moment.path, moment.kill, moment.nth
+def _marked(task: str) -> Moment:
+    return Moment(f"{task} is marked", "os.rename", rf"/{task}/\.finished$")
 
 
-MOMENTS = _moments()
+_WRITTEN = r"/\.checkpoint\.npz\.partial$"
+_APPEARS = r"/checkpoint\.npz$"
+
+MOMENTS = (
+    Moment("the run is written down", "os.rename", r"/run\.json$"),
+    Moment("the pipeline is compiled", "os.rename", r"/pipeline\.yaml$"),
+    *_output("ingest", "reviews", "task", "runner"),
+    _marked("ingest"),
+    *_output("preprocess", "examples", "all", "task"),
+    *_output("preprocess", "vocabulary", "runner", "all"),
+    *_output("preprocess", "statistics", "task", "runner"),
+    _marked("preprocess"),
+    Moment("checkpoint 1 begins", "open", _WRITTEN, "task"),
+    Moment("checkpoint 1 appears", "os.rename", _APPEARS, "runner"),
+    Moment("checkpoint 2 begins", "open", _WRITTEN, "all", 2),
+    # The training has gone on from checkpoint 1: this is the first that the process writes.
+    Moment("checkpoint 2 appears", "os.rename", _APPEARS, "all"),
+    *_output("train", "model_run", "task", "runner"),
+    *_output("train", "model", "all", "task"),
+    _marked("train"),
+    *_output("export", "saved_model", "runner", "all"),
+    _marked("export"),
+    *_output("evaluate", "evaluation", "task", "runner"),
+    _marked("evaluate"),
+    Moment("the candidate is staged", "open", r"/\.staging-[^/]+/saved_model\.pb$", "all"),
+    Moment("the registry commits", "os.link", r"/log/0{7}1\.json$", "runner"),
+    Moment("between commit and publication", "os.rename", r"/serving/1$"),
+    *_output("push", "pushed_model", "all", "task"),
+    _marked("push"),
+)
 
 
 class Bench:
