@@ -1,7 +1,11 @@
 """Compiles the pipeline to KFP's intermediate representation."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from components.shared.errors import InputError
 from components.shared.image import DEFAULT_IMAGE
@@ -16,7 +20,7 @@ def compiled_pipeline(kubernetes: KubernetesOptions) -> bytes:
     # kfp takes seconds to import.
     from pipeline.definition import sentiment_pipeline
 
-    return _as_yaml(sentiment_pipeline(kubernetes.image, kubernetes))
+    return _compiled(sentiment_pipeline(kubernetes.image, kubernetes))
 
 
 def compile_pipeline(package: Path, kubernetes: KubernetesOptions) -> None:
@@ -46,19 +50,36 @@ def compile_for_this_machine(package: Path, image: str | None = None) -> None:
     """
     from pipeline.definition import sentiment_pipeline
 
-    _write(package, _as_yaml(sentiment_pipeline(image or DEFAULT_IMAGE)))
+    _write(package, _compiled(sentiment_pipeline(image or DEFAULT_IMAGE)))
 
 
-def _as_yaml(pipeline: Any) -> bytes:
+def as_yaml(documents: Iterable[Any]) -> bytes:
+    """Documents as YAML that Go's parsers, which KFP and kubectl read it with, take for the same.
+
+    Args:
+        documents: JSON values.
+    """
+    text: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, allow_unicode=True)
+    return text.encode()
+
+
+def _compiled(pipeline: Any) -> bytes:
     """What KFP's compiler writes, without its comment: that lists defaults in no certain order."""
-    import yaml
     from google.protobuf import json_format
 
-    documents = [
-        json_format.MessageToDict(spec) for spec in (pipeline.pipeline_spec, pipeline.platform_spec)
-    ]
-    text: str = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
-    return text.encode()
+    specs = (pipeline.pipeline_spec, pipeline.platform_spec)
+    return as_yaml(json_format.MessageToDict(spec) for spec in specs)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what other readers than PyYAML may take for a number or a truth value."""
+
+
+# Such as 12e4567, which may begin a commit's hash.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile("[-+.0-9a-fA-FxXoO_]+$"), list("-+.0123456789")
+)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
 
 
 def _write(package: Path, content: bytes) -> None:

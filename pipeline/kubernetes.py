@@ -133,6 +133,16 @@ class KubernetesOptions:
         self.mounts()
         _require_unique(name for name, *_ in [*self.variables(), *self.secret_variables()])
 
+    @property
+    def local_image(self) -> str | None:
+        """A warning where no registry is named that the image could be pulled from, else None."""
+        if "/" in self.image:
+            return None
+        return (
+            f"image {self.image}: names no registry, so the nodes must have it; if they don't, "
+            "give --image REGISTRY/NAME@sha256:..."
+        )
+
     def resources_of(self, task: str) -> Resources:
         """What a task is given."""
         given = DEFAULT_RESOURCES[task]
@@ -162,6 +172,12 @@ class KubernetesOptions:
         form = "CLAIM:PATH, a persistent volume claim and an absolute path"
         pattern = rf"({_OBJECT}):(/[^:]*[^:/])"
         parts = [_match("volume", text, pattern, form) for text in self.volumes]
+        # Kubernetes or KFP would refuse the pods, or one of two volumes would silently win.
+        taken: set[str] = set()
+        for text, (_, path) in zip(self.volumes, parts, strict=True):
+            if path in taken or f"{path}/".startswith(tuple(f"{own}/" for own in _TAKEN_PATHS)):
+                raise _wrong("volume", text, f"at a path of its own, and not at or below {_TAKEN}")
+            taken.add(path)
         return [(claim, path) for claim, path in parts]
 
     def variables(self) -> list[tuple[str, str]]:
@@ -189,6 +205,12 @@ class KubernetesOptions:
         return secret, key
 
 
+_TAKEN_PATHS = (
+    "/kfp-workspace", "/kfp-launcher", "/dev/shm",
+    "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config",
+)  # fmt: skip
+"""Where the pods have volumes of KFP's, and train its shared memory."""
+_TAKEN = ", ".join(_TAKEN_PATHS)
 _TASK = "|".join(DEFAULT_RESOURCES)
 _RESOURCE_FORM = (
     f"TASK.cpu=NUMBER or TASK.memory=SIZE, such as train.memory=16Gi; the tasks are "

@@ -47,9 +47,12 @@ def ingest(
     from components.shared.errors import task_boundary
     from components.shared.outcome import note, noting_failure
     from components.shared.recorded import recorded_config
+    from components.shared.registry.serving_dir import check_writable
 
     champion = None
     with task_boundary(), noting_failure(workspace, "ingest"):
+        # On a cluster nobody has looked yet, and a training that can't be pushed is in vain.
+        check_writable(serving_dir)
         summary = ingest(source, IngestConfig.from_mapping(config), reviews.path)
         save_champion_statistics(serving_dir, champion_statistics.path)
         fingerprint, splits = summary["fingerprint"], summary["splits"]

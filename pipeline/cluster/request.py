@@ -18,6 +18,7 @@ _SOURCE_SCHEMES = ("http", "https", "s3", "gs", "az", "file")
 _STORE_SCHEMES = ("s3", "gs", "az", "file")
 _ROOT_SCHEMES = ("s3", "gs", "minio")
 _SECRET_KEY = re.compile(r"sig|token|secret|password|credential|key", re.IGNORECASE)
+_SECRET_ARGUMENT = re.compile(r"--\w*(?:secret|password|token|connection_string)", re.IGNORECASE)
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -48,15 +49,22 @@ class RunRequest:
     """Where the link in a notification leads to."""
 
     def __post_init__(self) -> None:
-        """Checks the places.
+        """Checks what will be sent.
 
         Raises:
-            InputError: a place that a pod can't reach, or that holds a secret, which all who may
-                look at the run could read.
+            InputError: a place that a pod can't reach, or a place or an argument that holds a
+                secret, which all who may look at the run could read.
         """
         if self.source not in BUILT_IN_SOURCES:
             _check_place("source", self.source, _SOURCE_SCHEMES, "bundled, tfds, ")
         _check_place("serving_dir", self.serving_dir, _STORE_SCHEMES)
+        for argument in self.config.preprocess.beam_args:
+            if found := _SECRET_ARGUMENT.match(argument):
+                raise InputError(
+                    f"beam_args {found[0]}...: holds a secret, which all who may look at the run "
+                    "could read; leave it out, and give the containers credentials through a "
+                    "Kubernetes secret"
+                )
         if self.pipeline_root is not None:
             _check_uri("pipeline_root", self.pipeline_root, _ROOT_SCHEMES, "a URI")
         if self.service_account is not None and not _KUBERNETES_NAME.fullmatch(

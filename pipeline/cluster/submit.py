@@ -10,6 +10,7 @@ from pipeline.cluster.connection import Connection
 from pipeline.cluster.content import Version
 from pipeline.cluster.errors import api_errors
 from pipeline.cluster.request import RunRequest
+from pipeline.compile import as_yaml
 
 
 def start(
@@ -42,7 +43,7 @@ def without_cache(package: bytes) -> bytes:
     for task in _tasks(pipeline).values():
         if "cachingOptions" in task:
             task["cachingOptions"] = {}
-    return yaml.safe_dump_all([pipeline, *platform], sort_keys=True).encode()
+    return as_yaml([pipeline, *platform])
 
 
 def task_names(package: bytes) -> dict[str, str]:

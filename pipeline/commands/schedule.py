@@ -117,7 +117,7 @@ def schedule() -> None:
 @click.option(
     "--cache/--no-cache",
     default=True,
-    help="Takes what KFP has from earlier runs.  [default: cache]",
+    help="Lets KFP take a result from its cache.  [default: cache]",
 )
 @kubernetes_options
 @click.pass_context

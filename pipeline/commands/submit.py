@@ -63,7 +63,7 @@ STILL_RUNNING_EXIT = 4
     help="Ends after ingest where the champion was made of the same reviews, configuration and "
     "image.",
 )
-@click.option("--cache/--no-cache", default=True, help="Takes what KFP has from earlier runs.")
+@click.option("--cache/--no-cache", default=True, help="Lets KFP take a result from its cache.")
 @kubernetes_options
 @click.option("--wait", is_flag=True, help="Follows the run to its end.")
 @click.option(
@@ -121,6 +121,8 @@ def _submitted(
     if not options["cache"]:
         package = without_cache(package)
     version = uploaded(connection, package)
+    if kubernetes.local_image:
+        console.say(f"Warning: {kubernetes.local_image}")
     console.say(f"Version {version.name}, {'uploaded' if version.made else 'already there'}")
     run_id = start(connection, version, experiment_id, name, request)
     link = cluster.run_link(run_id, connection.multi_user)

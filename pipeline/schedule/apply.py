@@ -46,6 +46,8 @@ def apply(
     tell = _indented(say)
     for line in times_shown(schedule.six_fields, clock):
         tell(line)
+    if schedule.kubernetes.local_image:
+        tell(f"warning: {schedule.kubernetes.local_image}")
     package = _package(schedule.kubernetes, schedule.cache)
     settings = wanted_settings(schedule, package)
     wanted = Wanted(
@@ -113,7 +115,7 @@ def _template(connection: Connection, schedule: Schedule, package: bytes) -> Tem
         cron=schedule.six_fields.text,
         pipeline_id=version.pipeline_id,
         version_id=version.version_id,
-        parameters=schedule.request(options.ui_url or options.host).arguments(),
+        parameters=schedule.request(options.shared_ui_url).arguments(),
         experiment_id=experiment(connection, schedule.experiment),
         catchup=schedule.catchup,
         max_concurrency=schedule.max_concurrency,

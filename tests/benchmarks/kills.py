@@ -81,7 +81,7 @@ MOMENTS = (
     _marked("export"),
     *_output("evaluate", "evaluation", "task", "runner"),
     _marked("evaluate"),
-    Moment("the candidate is staged", "open", r"/\.staging-[^/]+/saved_model\.pb$", "all"),
+    Moment("the candidate is staged", "open", r"/\.staging-.+/saved_model\.pb$", "all"),
     Moment("the registry commits", "os.link", r"/log/0{7}1\.json$", "runner"),
     Moment("between commit and publication", "os.rename", r"/serving/1$"),
     *_output("push", "pushed_model", "all", "task"),

@@ -5,11 +5,13 @@ and the rest come from variables too:
 
     KFP_TEST_IMAGE         the image of the tasks, which the cluster can pull
     KFP_TEST_SERVING_DIR   a registry that the pods can write to; without it no run is waited for
+    KFP_TEST_OPTIONS       more options of submit that the runs need, such as --secret-env ...
     KFP_TEST_TIMEOUT       seconds that a run may take; 3600 unless given
 """
 
 import json
 import os
+import shlex
 import uuid
 
 import pytest
@@ -25,7 +27,8 @@ pytestmark = pytest.mark.skipif(
 
 def submit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict, str]:
     image = os.environ.get("KFP_TEST_IMAGE")
-    common = ["--source", "bundled", "--preset", "debug", "--json"]
+    options = shlex.split(os.environ.get("KFP_TEST_OPTIONS", ""))
+    common = ["--source", "bundled", "--preset", "debug", "--json", *options]
     status = main(["submit", *common, *(["--image", image] if image else []), *arguments])
     printed = capsys.readouterr()
     return status, json.loads(printed.out or "{}"), printed.err

@@ -119,6 +119,12 @@ def test_without_the_cache_no_task_takes_from_it(
     assert without_cache(package) == without_cache(without_cache(package))
 
 
+def test_an_image_that_no_cluster_can_pull_is_told_of(submit: Any) -> None:
+    out = submit().out
+    assert "image imdb-pipeline-python:latest: names no registry" in out and "give --image" in out
+    assert "registry" not in submit("--image", "r.example/imdb:1").out
+
+
 def test_the_name_of_a_run_tells_what_and_when(submit: Any, kfp_server: Any) -> None:
     submit("--preset", "debug")
     name = only(kfp_server.runs).display_name
@@ -133,6 +139,7 @@ def test_the_name_of_a_run_tells_what_and_when(submit: Any, kfp_server: Any) -> 
         (["--source", "ftp://h/x"], "source: unknown scheme ftp://"),
         (["--source", "https://u:p4ss@h/x"], "source: holds a password or signature"),
         (["--source", "https://h/x?X-Amz-Signature=p4ss"], "source: holds a password"),
+        (["--set", "beam_args=--s3_secret_access_key=p4ss"], "beam_args --s3_secret...: holds a"),
         (["--source", "https://[p4ss"], "source: not a URI"),
         (["--source", ""], "source is empty"),
         (["--source", "s3:///x"], "names no bucket"),
@@ -261,7 +268,7 @@ def test_the_states_of_the_tasks_are_shown_as_they_change(waited: Any) -> None:
         {"tasks": {"ingest": "SUCCEEDED", "evaluate": "RUNNING"}},
         {"state": "SUCCEEDED", "tasks": {"evaluate": "SUCCEEDED", "condition-2": "SKIPPED"}},
     )
-    assert out.splitlines()[3:] == [
+    assert out.splitlines()[-6:] == [
         "ingest      running",
         "ingest      done    1 min 15 s",
         "evaluate    running",

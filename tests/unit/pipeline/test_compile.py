@@ -17,7 +17,12 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.shared.errors import InputError
-from pipeline.compile import compile_for_this_machine, compile_pipeline, compiled_pipeline
+from pipeline.compile import (
+    as_yaml,
+    compile_for_this_machine,
+    compile_pipeline,
+    compiled_pipeline,
+)
 from pipeline.kubernetes import DEFAULT_RESOURCES, KubernetesOptions
 
 ROOT = Path(__file__).parents[3]
@@ -206,6 +211,22 @@ def test_variables_reach_all_tasks_and_the_webhook_notify_alone(
         variables = {v["name"]: v.get("value", "") for v in full.container(task)["env"]}
         assert variables == {"AWS_ENDPOINT_URL": "http://minio:9000", "EMPTY": ""}
         assert "env" not in plain.container(task) and "secretAsEnv" not in plain.pod(task)
+
+
+@pytest.mark.parametrize(
+    "text", ["12e4567", "1e5", "0o17", "0XB2", "5e5_", "-_6", "+1e3", "007", "1.", "y", "N", "on"]
+)
+def test_a_text_is_one_to_every_reader_of_yaml(text: str) -> None:
+    # PyYAML takes these for texts where Go's parsers, seen in kubectl, find numbers and true.
+    content = as_yaml([{"env": {"name": "COMMIT", "value": text}}])
+    assert f"value: '{text}'" in content.decode()
+    assert yaml.safe_load(content)["env"]["value"] == text
+
+
+def test_numbers_and_plain_words_stay_what_they_are() -> None:
+    values = [1, -2.5, 1e-7, True, None, "10Gi", "500m", "none", "s3://bucket/1e5"]
+    content = as_yaml([values])
+    assert yaml.safe_load(content) == values and b"'" not in content
 
 
 def test_volumes_are_seen_by_all_tasks(plain: Compiled, full: Compiled) -> None:

@@ -43,6 +43,10 @@ ROOT = Path(__file__).parents[3]
         ("env", ("NOTIFY_WEBHOOK_URL=x",), ["use --webhook-secret"]),
         ("volumes", ("claim",), ["--volume", "CLAIM:PATH"]),
         ("volumes", ("claim:models",), ["--volume", "absolute path"]),
+        ("volumes", ("a:/models", "b:/models"), ["--volume 'b:/models'", "a path of its own"]),
+        ("volumes", ("claim:/dev/shm/x",), ["--volume 'claim:/dev/shm/x'", "/dev/shm"]),
+        ("volumes", ("claim:/dev/shm",), ["--volume 'claim:/dev/shm'", "not at or below"]),
+        ("volumes", ("claim:/kfp-workspace/models",), ["--volume", "/kfp-workspace"]),
         ("webhook_secret", "chat", ["--webhook-secret", "SECRET:KEY"]),
     ],
 )
@@ -82,6 +86,12 @@ def test_a_toleration_is_read_as_kubectl_writes_taints(
     expected = [Toleration(key, value, effect)]
     for name in DEFAULT_RESOURCES:
         assert options.tolerations_of(name) == (expected if task in ("", name) else [])
+
+
+def test_volumes_may_stand_beside_and_below_one_another() -> None:
+    volumes = ("a:/models", "b:/models/old", "a:/s3-copy")
+    expected = [("a", "/models"), ("b", "/models/old"), ("a", "/s3-copy")]
+    assert KubernetesOptions(volumes=volumes).mounts() == expected
 
 
 def test_a_task_name_can_be_the_key_of_a_taint() -> None:

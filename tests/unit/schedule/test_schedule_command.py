@@ -44,6 +44,24 @@ def test_a_schedule_is_made_with_its_parameters(apply: Any, cluster: Any) -> Non
     assert b"r/x:1" in only(cluster.server.packages)
 
 
+def test_an_image_that_no_cluster_can_pull_is_told_of(apply: Any) -> None:
+    assert "names no registry" in apply(NIGHTLY, "--dry-run").out
+    out = apply(NIGHTLY + "kubernetes: {image: 'r.example/imdb:1'}\n", "--dry-run").out
+    assert "registry" not in out
+
+
+def test_a_notification_links_to_where_others_get_and_to_no_port_forward(
+    apply: Any, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(NIGHTLY)
+    made = only(cluster.server.recurring_runs)
+    assert made.runtime_config.parameters["ui_url"] == ""
+    monkeypatch.setenv("KFP_UI_URL", "https://ui.example")
+    apply(NIGHTLY + "preset: debug\n")
+    made = only(cluster.server.recurring_runs)
+    assert made.runtime_config.parameters["ui_url"] == "https://ui.example"
+
+
 def test_the_next_five_times_come_before_anything_is_sent(apply: Any, cluster: Any) -> None:
     cluster.server.failures = 1
     status, out, err = apply(NIGHTLY)
