@@ -263,7 +263,7 @@ def _first_by(figures: Mapping[str, float], order: Callable[[float], float]) -> 
 
 
 def _no_champion(name: str, threshold: float) -> Reason:
-    sentence = "there is no champion yet to compare with"
+    sentence = f"{name} {_text(threshold)}: there is no champion yet to compare with"
     return Reason(name=name, passed=True, value=None, threshold=threshold, sentence=sentence)
 
 

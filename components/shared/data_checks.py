@@ -87,7 +87,7 @@ def require(source: str, checks: Iterable[DataCheck]) -> None:
         raise InputError(
             f"{source}: {len(failed)} of {len(checks)} data checks failed, so nothing is trained"
             f" and the champion stays: {'; '.join(failed)}; correct the reviews, or set another"
-            " threshold with --set KEY=VALUE, where none switches a check off"
+            " threshold with --set KEY=VALUE, where none switches a check off, and start a new run"
         )
 
 

@@ -65,7 +65,7 @@ def show(serving_dir: str, version: int, as_json: bool) -> None:
     metavar="VERSION",
     type=click.IntRange(min=1),
     help="The version to go back to.  [default: the newest before the champion that is still "
-    "there and wasn't rolled back itself]",
+    "whole and wasn't rolled back itself]",
 )
 @_recorded
 @_json

@@ -187,7 +187,9 @@ def test_saved_model_pb_comes_last_and_goes_first(
     assert len(seen) == len(whole) and all("saved_model.pb" not in files for files in seen)
     promote(registry, second, "run-2")
     seen.clear()
-    monkeypatch.setattr("components.shared.registry.object_storage.obstore.delete", watched("delete"))
+    monkeypatch.setattr(
+        "components.shared.registry.object_storage.obstore.delete", watched("delete")
+    )
     prune(registry, 1, force=True)
     looks_whole = [files for files in seen if "saved_model.pb" in files]
     assert looks_whole and all(files == whole for files in looks_whole)

@@ -31,7 +31,8 @@ ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a staging folder that no entry names is no change in flight any more."""
 
 RESTORE_VERSION = (
-    "restore it from a backup, or go to another version: imdb-pipeline models rollback"
+    "restore it from a backup, or go to another version: imdb-pipeline models rollback "
+    "[--to VERSION]"
 )
 """What a user can do about a version whose files were lost or changed."""
 

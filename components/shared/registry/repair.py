@@ -124,7 +124,7 @@ class Inspection:
                 yield Finding(
                     message=f"{self._where(version)}: left of a version that was pruned (models "
                     "repair removes it)",
-                    repair=partial(self._registry.storage.withdraw, version),
+                    repair=partial(self._withdraw, version),
                 )
 
     def _not_whole(self) -> Iterator[Finding]:
@@ -168,7 +168,7 @@ class Inspection:
             if entry.version not in self.lineage.pruned and not self._published(entry)
         }
         for name, changed in sorted(self._staged.items()):
-            remove = partial(self._registry.storage.remove, name)
+            remove = partial(self._remove, name)
             where = f"{self._registry.location}/{name}"
             if name in ended:
                 yield Finding(
@@ -192,6 +192,21 @@ class Inspection:
             message = "left of a push that never became a version (models repair removes it)"
             return Finding(message=f"{where}: {message}", repair=remove)
         return Finding(message=f"{where}: {message}", harmless=True)
+
+    def _withdraw(self, version: int) -> None:
+        self._registry.storage.withdraw(version)
+        self._require_gone(str(version), removed_folder(version))
+
+    def _remove(self, folder: str) -> None:
+        self._registry.storage.remove(folder)
+        self._require_gone(folder)
+
+    def _require_gone(self, *folders: str) -> None:
+        for name in {*folders} & {*self._registry.storage.folders()}:
+            raise InputError(
+                f"{self._registry.location}/{name}: can't be removed; remove it by hand, or run "
+                "this as a user who may"
+            )
 
     def _published(self, entry: Entry) -> bool:
         return self._registry.storage.published(entry.version)

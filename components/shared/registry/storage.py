@@ -8,8 +8,8 @@ last in a bucket. What is staged is on stable storage before it can be published
 import io
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -96,16 +96,23 @@ class LocalStorage:
     def folders(self) -> list[str]:
         if not self._root.exists():
             return []
-        return sorted(path.name for path in self._root.iterdir() if path.is_dir())
+        with _readable():
+            return sorted(path.name for path in self._root.iterdir() if path.is_dir())
 
     def files(self, folder: str) -> list[str]:
         top = self._root / folder
         # Several times as fast as rglob; a log may have thousands.
-        found = ((Path(parent).relative_to(top), names) for parent, _, names in os.walk(top))
-        return sorted((parent / name).as_posix() for parent, names in found for name in names)
+        found = []
+        for parent, folders, names in os.walk(top, onerror=_require_absent):
+            below = Path(parent).relative_to(top)
+            # A link to a folder counts as a file: what it leads to isn't below this folder.
+            links = [name for name in folders if Path(parent, name).is_symlink()]
+            found += [(below / name).as_posix() for name in names + links]
+        return sorted(found)
 
     def read(self, name: str) -> bytes:
-        return (self._root / name).read_bytes()
+        with _readable():
+            return (self._root / name).read_bytes()
 
     def create(self, name: str, content: bytes, staging: str) -> None:
         # A link appears in one step, fails where there is a file, and, unlike a file that is
@@ -167,7 +174,8 @@ class LocalStorage:
         return moved
 
     def published(self, version: int) -> bool:
-        return (self._root / str(version) / SAVED_MODEL_FILE).is_file()
+        with _readable():
+            return (self._root / str(version) / SAVED_MODEL_FILE).is_file()
 
     def withdraw(self, version: int) -> None:
         # By one rename, too: a server that looks finds the whole version, or none.
@@ -182,7 +190,11 @@ class LocalStorage:
         return self._root / str(version)
 
     def remove(self, folder: str) -> None:
-        shutil.rmtree(self._root / folder, ignore_errors=True)
+        path = self._root / folder
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
     def writable_part(self) -> "LocalStorage":
         parts = (self._root, *self._root.parents)
@@ -197,6 +209,25 @@ def removed_folder(version: int) -> str:
 def saved_model_file_last(files: Iterable[str]) -> list[str]:
     """Servers take a folder with `saved_model.pb` for a whole SavedModel."""
     return sorted(files, key=lambda name: (name == SAVED_MODEL_FILE, name))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Says of what can't be read that it can't; what isn't there is the caller's matter."""
+    try:
+        yield
+    except OSError as error:
+        _require_absent(error)
+        raise
+
+
+def _require_absent(error: OSError) -> None:
+    # A log that can't be read must never pass for an empty one.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise StorageFailure(
+            f"{error.filename}: can't be read ({error.strerror}); see to it that this user may, "
+            "and that the disk is sound"
+        ) from error
 
 
 def _write(target: Path, content: IO[bytes]) -> None:

@@ -1,7 +1,7 @@
 """Changes of the registry that bring no new model: back to an old one, and the removal of some."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def rollback(
 
     Args:
         registry: where.
-        to: the old version; None for the one that `Lineage.rollback_target` names.
+        to: the old version; None for the newest whole one that `Lineage.rollback_target` names.
         by: who rolls back; user@host if None.
         reason: why.
 
@@ -107,8 +107,8 @@ def prune(
     if not dry_run:
         registry.recover()
     number, lineage, there = registry.next_number(), registry.lineage(), registry.there()
-    needed = lineage.rollback_target(there)
     removed = lineage.prunable(keep, there)
+    needed = _way_back(registry, lineage, there) if removed else None
     target = needed.version if needed and needed.version in removed else None
     if not force:
         removed = [version for version in removed if version != target]
@@ -117,6 +117,25 @@ def prune(
             **change_now(new_staging(), by, reason), entry=number, keep=keep, removed=removed
         ))  # fmt: skip
     return Pruned(removed=removed, kept=sorted(there - {*removed}), rollback_target=target)
+
+
+def _way_back(registry: Registry, lineage: Lineage, there: Collection[int]) -> Entry | None:
+    """The newest version that a rollback could go back to: one that isn't whole is of no use."""
+    usable = {*there}
+    with tempfile.TemporaryDirectory(prefix="imdb-pipeline-") as scratch:
+        while target := lineage.rollback_target(usable):
+            if _is_whole(registry, target, scratch):
+                return target
+            usable.remove(target.version)
+    return None
+
+
+def _is_whole(registry: Registry, entry: Entry, scratch: str) -> bool:
+    try:
+        differences = registry.difference_by_name(entry)
+        return not (differences or registry.difference_by_content(entry, scratch))
+    except FileNotFoundError:  # another process prunes it
+        return False
 
 
 def _remove(registry: Registry, change: Prune) -> None:
@@ -138,7 +157,8 @@ def _target(registry: Registry, lineage: Lineage, champion: Entry, to: int | Non
     there = {version for version in registry.there() if registry.storage.published(version)}
     choice = _choice(there - {champion.version})
     if to is None:
-        target = lineage.rollback_target(there)
+        # Where none is whole, what is wrong with the newest is said when it is fetched.
+        target = _way_back(registry, lineage, there) or lineage.rollback_target(there)
         if target is None:
             raise InputError(
                 f"{registry.location}: no earlier version is there that version {champion.version} "

@@ -73,7 +73,8 @@ def test_show_tells_all(serving_dir: Path) -> None:
     lines = models(serving_dir, "show", "2").stdout.splitlines()
     assert lines[0] == "version     2: changed"
     assert any(line.startswith("file        saved_model.pb  ") for line in lines)
-    models(serving_dir, "prune", "--keep", "2")
+    # Version 1 is the only one that could be rolled back to.
+    models(serving_dir, "prune", "--keep", "2", "--force")
     assert "entry       4: pruned 1" in models(serving_dir, "show", "4").stdout
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from components.shared.artifacts import directory_sha256
+from components.shared.errors import InputError
 from components.shared.registry.registry import Registry
 from components.shared.registry.repair import Inspection
-from components.shared.registry.storage import LocalStorage
+from components.shared.registry.storage import LocalStorage, StorageFailure
 from components.shared.registry.upkeep import prune
 from tests.unit.shared.registry.registries import (
     die,
@@ -86,10 +87,13 @@ def test_a_push_that_never_became_a_version_is_removed_once_it_is_old(
     assert list(serving_dir.glob(".staging-*")) == []
 
 
-@pytest.mark.parametrize("event", ["os.rename", "os.rmdir", "os.remove"])
-def test_a_prune_that_was_killed_is_ended(event: str, serving_dir: Path) -> None:
+# The first folder that a prune removes is one of its own in the place for temporary files.
+@pytest.mark.parametrize(
+    ("event", "occurrence"), [("os.rename", 1), ("os.rmdir", 2), ("os.remove", 1)]
+)
+def test_a_prune_that_was_killed_is_ended(event: str, occurrence: int, serving_dir: Path) -> None:
     change = partial(prune, Registry.open(serving_dir), 2)
-    assert in_children(partial(die, change, event)) == [-signal.SIGKILL]
+    assert in_children(partial(die, change, event, occurrence)) == [-signal.SIGKILL]
     found = messages(serving_dir)
     assert "1: left of a version that was pruned (models repair removes it)" in found
     done, left = repaired(serving_dir)
@@ -129,7 +133,10 @@ def test_a_half_copied_a_missing_and_a_changed_version_are_named(serving_dir: Pa
     (serving_dir / "1" / "saved_model.pb").unlink()
     shutil.rmtree(serving_dir / "2")
     (serving_dir / "3" / "fingerprint.pb").write_text("changed")
-    advice = "; restore it from a backup, or go to another version: imdb-pipeline models rollback"
+    advice = (
+        "; restore it from a backup, or go to another version: imdb-pipeline models rollback "
+        "[--to VERSION]"
+    )
     half = "1: half copied (missing: saved_model.pb)" + advice
     missing = "2: this version's SavedModel is missing" + advice
     assert messages(serving_dir) == [half, missing]
@@ -164,3 +171,52 @@ def test_a_folder_in_the_way_of_a_version_is_named_and_stays(
     os.rename(serving_dir / "4", serving_dir / "elsewhere")  # noqa: PTH104
     assert repaired(serving_dir)[1] == []
     assert directory_sha256(serving_dir / "4") == directory_sha256(candidate)
+
+
+@pytest.mark.parametrize("name", [".staging-old", ".removed-1"])
+def test_a_link_in_place_of_a_folder_is_removed_and_not_what_it_leads_to(
+    name: str, serving_dir: Path, candidate: Path
+) -> None:
+    prune(Registry.open(serving_dir), 2)
+    before = tree(serving_dir)
+    (serving_dir / name).symlink_to(candidate)
+    done, left = repaired(serving_dir, in_flight=0)
+    assert len(done) == 1 and left == []
+    assert tree(serving_dir) == before and (candidate / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("name", [".staging-old", ".removed-1"])
+def test_what_cannot_be_removed_is_said_to_stay(name: str, serving_dir: Path, monkeypatch) -> None:
+    """Root may remove anything, so the folder's removal is made to do nothing, as where rmtree is
+    told to pass over what it may not remove."""
+    prune(Registry.open(serving_dir), 2)
+    make_saved_model(serving_dir / name)
+    monkeypatch.setattr(LocalStorage, "remove", lambda self, folder: None)
+    done, left = repaired(serving_dir, in_flight=0)
+    assert done == []
+    assert left == [
+        f"{serving_dir}/{name}: can't be removed; remove it by hand, or run this as a user who may"
+    ]
+
+
+def test_a_linked_folder_in_a_version_is_no_part_of_it(
+    serving_dir: Path, candidate: Path, tmp_path: Path
+) -> None:
+    (serving_dir / "3" / "more").symlink_to(candidate)
+    with pytest.raises(InputError, match=r"3: not as it was published \(not part of it: more\)"):
+        Registry.open(serving_dir).fetch(3, tmp_path)
+    assert ["not part of it: more" in message for message in messages(serving_dir)] == [True]
+
+
+@pytest.mark.parametrize("lost", ["log", "log/00000003.json", "3"])
+def test_what_cannot_be_read_does_not_pass_for_absent(lost: str, serving_dir: Path) -> None:
+    """A link to itself can't be followed even by root, who may read anything else."""
+    place = serving_dir / lost
+    place.rename(serving_dir.with_name("before"))
+    place.symlink_to(place)
+    registry = Registry.open(serving_dir)
+    with pytest.raises(StorageFailure, match=rf"{place}.*: can't be read \(Too many levels"):
+        registry.champion()
+        registry.fetch(3, serving_dir)
+    with pytest.raises(StorageFailure, match=rf"{place}.*: can't be read"):
+        Inspection(registry)

@@ -1,6 +1,7 @@
 """Rollbacks and prunes, against a real directory and obstore's own in-memory bucket."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from components.shared.artifacts import directory_sha256
 from components.shared.errors import InputError
 from components.shared.registry.entries import Entry, Prune, Record, parse_entry
 from components.shared.registry.registry import ChampionChanged, Registry, RegistryChanged
-from components.shared.registry.storage import Storage
+from components.shared.registry.storage import LocalStorage, Storage
 from components.shared.registry.upkeep import prune, rollback
 from tests.unit.shared.registry.registries import (
     contend,
@@ -162,6 +163,23 @@ def test_the_champion_and_what_a_rollback_needs_stay(registry: Registry) -> None
         rollback(registry)
     with pytest.raises(InputError, match="give 1 or more"):
         prune(registry, 0)
+
+
+@pytest.mark.parametrize("damage", ["half copied", "without its signature", "changed"])
+def test_a_version_that_is_not_whole_is_no_way_back(
+    damage: str, registry: Registry, tmp_path: Path
+) -> None:
+    if not isinstance(registry.storage, LocalStorage):
+        registry.storage.remove("2/variables")
+    elif damage == "half copied":
+        shutil.rmtree(Path(registry.location, "2", "variables"))
+    elif damage == "without its signature":
+        Path(registry.location, "2", "saved_model.pb").unlink()
+    else:
+        Path(registry.location, "2", "fingerprint.pb").write_text("chan")
+    pruned = prune(registry, 2)
+    assert (pruned.removed, pruned.kept, pruned.rollback_target) == ([], [1, 2, 3], 1)
+    assert rollback(registry).restores == 1
 
 
 def test_a_prune_after_a_rollback_keeps_what_a_second_one_needs(registry: Registry) -> None:
