@@ -6,10 +6,11 @@ that it names, or by the identity of the machine or the pod.
 
 import os
 import re
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
@@ -61,17 +62,20 @@ _CAUSES = {
 def open_store(url: str) -> ObjectStore:
     """Opens the store of a URL; it calls nowhere yet.
 
-    An endpoint that is given as http:// is called so. A CA of one's own is that of AWS_CA_BUNDLE,
-    beside those that the system and SSL_CERT_FILE name.
+    The user and password of a web address are sent as Basic authentication. An endpoint that is
+    given as http:// is called so. A CA of one's own is that of AWS_CA_BUNDLE, beside those that the
+    system and SSL_CERT_FILE name.
 
     Raises:
         InputError: the environment names an endpoint or a CA that can't be used, or the URL holds
-            a password.
+            a password though it is no web address.
         BaseError, ValueError: the URL can't be used.
     """
-    if urlsplit(url).password is not None and not url.startswith("http"):
+    parts = urlsplit(url)
+    is_web = parts.scheme in ("http", "https")
+    if parts.password is not None and not is_web:
         raise InputError(
-            f"{url.partition('://')[0]}://: a URL with a password, which logs would show; give the "
+            f"{parts.scheme}://: a URL with a password, which logs would show; give the "
             "credentials in the environment"
         )
     for name in _ENDPOINT_VARIABLES:
@@ -83,6 +87,9 @@ def open_store(url: str) -> ObjectStore:
         "read_timeout": timedelta(seconds=60),
         "timeout": timedelta(hours=6),
     }
+    if is_web and parts.username is not None:
+        client["default_headers"] = {"Authorization": _basic(parts.username, parts.password or "")}
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     if path := os.environ.get(CA_VARIABLE):
         client["root_certificate"] = _certificates(path)
     return from_url(url, client_options=client, retry_config=_RETRY)
@@ -119,6 +126,11 @@ def first_line(error: Exception) -> str:
     """What an error of obstore says, without its debugging text; of addresses only the path."""
     line = str(error).partition("\n")[0]
     return re.sub(r"\?\S*|(?<=//)[^/@\s]*@", "", line)
+
+
+def _basic(user: str, password: str) -> str:
+    """The Authorization header for what stands, percent-encoded, in a URL."""
+    return f"Basic {b64encode(f'{unquote(user)}:{unquote(password)}'.encode()).decode()}"
 
 
 def _check_endpoint(name: str, value: str) -> None:

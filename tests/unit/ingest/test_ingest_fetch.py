@@ -1,5 +1,6 @@
 """Reviews over the network, from a real HTTP server on loopback."""
 
+import base64
 import http.server
 import socket
 import threading
@@ -10,6 +11,8 @@ from obstore.store import LocalStore
 from components.ingest import fetch
 from components.shared.artifacts import directory_sha256
 from components.shared.errors import InputError
+
+AUTHORIZATION = f"Basic {base64.b64encode(b'ad@a:SEC/RET').decode()}"
 
 
 @pytest.fixture
@@ -26,6 +29,13 @@ def server(corpus):
                 self.answer(200, content[:2000], length=len(content))
             elif path in ("/a%20b.tar.gz", "/a%20b.tar.gz?signature=SECRET"):
                 self.answer(200, content)
+            elif path == "/protected":
+                known = self.headers["Authorization"] == AUTHORIZATION
+                self.answer(*((200, content) if known else (401, b"")))
+            elif path == "/elsewhere":
+                self.answer(302, b"", Location=f"http://localhost:{self.server.server_address[1]}/open")
+            elif path == "/open":
+                self.answer(*((403, b"") if self.headers["Authorization"] else (200, content)))
             elif path == "/page":
                 self.answer(200, b"<html>please log in</html>")
             else:
@@ -48,6 +58,18 @@ def server(corpus):
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
         thread.join()
+
+
+def test_user_and_password_are_sent_and_shown_nowhere(corpus, server, capsys):
+    address = server.removeprefix("http://")
+    summary = corpus.ingest(f"http://ad%40a:SEC%2FRET@{address}/protected")
+    assert summary["source"] == f"{server}/protected"
+    # Another host gets no password that wasn't meant for it.
+    corpus.ingest(f"HTTP://ad%40a:SEC%2FRET@{address}/elsewhere")
+    with pytest.raises(InputError, match="access refused") as refused:
+        corpus.ingest(f"http://ada:SECRET@{address}/protected")
+    shown = f"{summary}{capsys.readouterr()}{refused.value}"
+    assert not any(part in shown for part in ("ad%40a", "ada", "SEC"))
 
 
 @pytest.mark.parametrize("path", ["a%20b.tar.gz", "a%20b.tar.gz?signature=SECRET", "moved.tar.gz"])
