@@ -1,6 +1,6 @@
 """What a run has finished already: noted task by task, and not done again when it is resumed.
 
-<run_dir>/tasks/<task>/.finished    the SHA-256 of what the task was asked to do
+<run_dir>/tasks/<task>/.finished    the SHA-256 of what the task was asked to do, and what it made
 """
 
 import hashlib
@@ -70,9 +70,8 @@ def _keeping(handler: type) -> type:
 
             request, digest = _request(self.full_command)
             folder = Path(request["outputs"]["outputFile"]).parent
-            finished = folder / FINISHED
             # What comes after a task that has run once more has other inputs.
-            if not ran and finished.is_file() and finished.read_text() == digest:
+            if not ran and _is_finished(folder, digest):
                 events.figure("kept from before")
                 return Status.SUCCESS
             ran.append(folder.name)
@@ -80,7 +79,7 @@ def _keeping(handler: type) -> type:
             status = super().run()
             # The exit task tells how each attempt has ended.
             if status == Status.SUCCESS and not _is_exit_task(request):
-                _mark(finished, digest)
+                _mark(folder, digest)
             return status
 
     return Keeping
@@ -95,12 +94,21 @@ def _request(command: Sequence[str]) -> tuple[dict[str, Any], str]:
     return request, hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
+def _is_finished(folder: Path, digest: str) -> bool:
+    """Whether a task has done what it is asked to do, and all that it made is still there."""
+    finished = folder / FINISHED
+    asked, *made = (finished.read_text() if finished.is_file() else "").split("\n")
+    return asked == digest and all((folder / name).exists() for name in made)
+
+
 def _is_exit_task(request: dict[str, Any]) -> bool:
     values = request.get("inputs", {}).get("parameterValues", {}).values()
     return any(isinstance(value, dict) and "pipeline_task_name" in value for value in values)
 
 
-def _mark(finished: Path, digest: str) -> None:
+def _mark(folder: Path, digest: str) -> None:
+    made = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    finished = folder / FINISHED
     staging = finished.with_name(f"{finished.name}.partial")
-    staging.write_text(digest)
+    staging.write_text("\n".join([digest, *made]))
     staging.replace(finished)

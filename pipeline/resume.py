@@ -55,14 +55,14 @@ def load(pipeline_root: str, run_id: str, source: str | None) -> tuple[RunSpec, 
         InputError: there is no such run, or the source is missing or another one.
     """
     root = Path(pipeline_root).expanduser().resolve()
-    path = root / run_id / RUN_FILE
-    if Path(run_id).name != run_id or not path.is_file():
-        runs = sorted((file.parent.name for file in root.glob(f"*/{RUN_FILE}")), reverse=True)
-        known = f"the newest there is {runs[0]}" if runs else "none is there"
+    runs = {file.parent.name for file in root.glob(f"*/{RUN_FILE}")}
+    if run_id not in runs:
+        known = f"the newest there is {max(runs)}" if runs else "none is there"
         raise InputError(
             f"--resume {run_id}: no run in {root} that could be resumed; {known}, or give its "
             "--pipeline-root"
         )
+    path = root / run_id / RUN_FILE
     values = read_json(path)
     try:
         spec = RunSpec(
@@ -92,7 +92,7 @@ def _source(values: dict[str, Any], given: str | None) -> str:
 
 
 def forget_outdated(spec: RunSpec) -> None:
-    """Has the candidate judged again where the champion is another by now.
+    """Has a candidate that wasn't promoted judged again where the champion is another by now.
 
     Raises:
         InputError, StorageFailure: the registry can't be read.
@@ -101,8 +101,9 @@ def forget_outdated(spec: RunSpec) -> None:
     if not (evaluated / FINISHED).is_file():
         return
     judged = read_json(evaluated / "evaluation" / "evaluation.json")
-    champion = Registry.open(spec.serving_dir).champion()
-    if champion is not None and champion.run_id == spec.run_id:
+    entries = Registry.open(spec.serving_dir).entries()
+    # What was promoted stays so, whatever took its place since.
+    if any(entry.run_id == spec.run_id for entry in entries):
         return
-    if judged["champion_version"] != (champion.version if champion else None):
+    if judged["champion_version"] != (entries[-1].version if entries else None):
         (evaluated / FINISHED).unlink()

@@ -84,7 +84,7 @@ def run(
     Exit status: 0 when it ran to its end, 1 when a task failed, 2 for bad usage or input, 3 for a
     model that wasn't blessed where --require-blessed is given.
     """
-    if run_id:
+    if run_id is not None:
         _require_resumable(context)
     if options["runner"] != "docker" and (options["image"] or options["gpus"]):
         raise click.UsageError("--image and --gpus go with --runner docker")
@@ -95,7 +95,7 @@ def run(
     console = Console(sys.stderr if as_json else sys.stdout, verbose=verbose)
     spec = None
     try:
-        if run_id:
+        if run_id is not None:
             source = _given(context, "source")
             spec, containers = _resumed(run_id, options["pipeline_root"], source, console)
         else:

@@ -66,6 +66,8 @@ def test_every_line_of_help_fits_a_terminal(tmp_path: Path) -> None:
         (["run", "--set", "num_epochs=0"], "num_epochs=0: out of range"),
         (["run", "--source", "nowhere"], "source 'nowhere': there is no such file or folder"),
         (["run", "--serving-dir", "/proc/x"], "serving_dir /proc/x: cannot be written to"),
+        (["run", "--resume", ""], "--resume : no run in"),  # a shell's variable that isn't set
+        (["run", "--resume", "x" * 300], "no run in"),
         (["compile", "-o", "pipeline.txt"], "give a path that ends in .yaml"),
         (["predict", "--serving-dir", "nowhere", "good"], "holds no model yet"),
     ],

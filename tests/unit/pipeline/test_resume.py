@@ -9,25 +9,34 @@ from pathlib import Path
 import pytest
 from kfp import compiler, dsl
 
+from components.shared.artifacts import write_json
 from components.shared.errors import InputError
+from components.shared.registry.registry import Registry
 from pipeline.config import preset
 from pipeline.local import RunFailed, execute
 from pipeline.lock import claimed, note_group
 from pipeline.plan import RunSpec
-from pipeline.resume import load, save
+from pipeline.resume import forget_outdated, load, save
 from pipeline.stream import Task
+from tests.unit.shared.registry.registries import make_saved_model, promote
 
 ROOT = Path(__file__).parents[3]
 _MANY_KEYS = {f"key {i}": i for i in range(9)}
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def first(journal: str, config: dict, product: dsl.Output[dsl.Artifact]):
+def first(
+    journal: str,
+    config: dict,
+    product: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
     from pathlib import Path
 
     with Path(journal).open("a") as file:
         file.write("first ")
     Path(product.path).write_text("made")
+    metrics.log_metric("figure", 1.0)
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -127,6 +136,53 @@ def test_an_unmarked_task_is_done_again_and_all_that_follow_it(
     assert not (run_dir / "tasks" / "first" / "left-over").exists()
 
 
+@pytest.mark.parametrize("lost", ["product", "executor_output.json"])
+def test_a_finished_task_whose_output_is_gone_is_done_again(
+    lost: str, tmp_path: Path, package: Path
+) -> None:
+    journal, run_dir = tmp_path / "journal", tmp_path / "run"
+    journal.write_text("second second ")
+    for _ in range(2):
+        noting = Noting()
+        execute(run_dir, {"journal": str(journal)}, noting, package=package)
+        (run_dir / "tasks" / "first" / lost).unlink()
+    assert journal.read_text().split()[2:] == ["first", "second:made", "SUCCEEDED"] * 2
+    assert noting.figures == {"first": "", "second": "", "last": ""}
+
+
+def evaluated(spec: RunSpec, champion_version: int | None) -> Path:
+    """A run whose candidate was judged against that champion; gives the mark of that task."""
+    task = spec.run_dir / "tasks" / "evaluate"
+    (task / "evaluation").mkdir(parents=True)
+    write_json(task / "evaluation" / "evaluation.json", {"champion_version": champion_version})
+    (task / ".finished").touch()
+    return task / ".finished"
+
+
+def test_a_candidate_is_judged_again_where_the_champion_is_another(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    registry = Registry.open(spec.serving_dir)
+    finished = evaluated(spec, None)
+    forget_outdated(spec)
+    assert finished.exists()
+    promote(registry, make_saved_model(tmp_path / "model"), "another-run")
+    forget_outdated(spec)
+    assert not finished.exists()
+    forget_outdated(spec)
+
+
+def test_what_was_promoted_is_not_judged_again_whatever_came_after_it(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    registry = Registry.open(spec.serving_dir)
+    finished = evaluated(spec, None)
+    promote(registry, make_saved_model(tmp_path / "model", "1"), spec.run_id)
+    promote(registry, make_saved_model(tmp_path / "next", "2"), "next-run")
+    forget_outdated(spec)
+    assert finished.exists()
+
+
 def test_what_to_run_is_kept_without_the_password(spec: RunSpec) -> None:
     save(spec, {"runner": "subprocess"})
     root = str(spec.run_dir.parent)
@@ -141,7 +197,7 @@ def test_what_to_run_is_kept_without_the_password(spec: RunSpec) -> None:
 
 def test_a_run_that_is_not_there_is_named_beside_the_newest(spec: RunSpec) -> None:
     save(spec, {})
-    for run_id in ("20250101-000000-ffffff", "../runs", ""):
+    for run_id in ("20250101-000000-ffffff", "../runs", "..", "", "x" * 300):
         with pytest.raises(InputError, match=f"--resume {run_id}: .*newest there is {spec.run_id}"):
             load(str(spec.run_dir.parent), run_id, None)
     with pytest.raises(InputError, match="none is there"):
