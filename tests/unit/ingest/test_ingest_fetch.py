@@ -33,9 +33,8 @@ def server(corpus):
                 known = self.headers["Authorization"] == AUTHORIZATION
                 self.answer(*((200, content) if known else (401, b"")))
             elif path == "/elsewhere":
-                self.answer(
-                    302, b"", Location=f"http://localhost:{self.server.server_address[1]}/open"
-                )
+                elsewhere = self.headers["Host"].replace("127.0.0.1", "localhost")
+                self.answer(302, b"", Location=f"http://{elsewhere}/open")
             elif path == "/open":
                 self.answer(*((403, b"") if self.headers["Authorization"] else (200, content)))
             elif path == "/page":
