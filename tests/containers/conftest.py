@@ -30,7 +30,7 @@ def engine() -> Engine:
 def image(engine: Engine) -> str:
     """The image of this working tree."""
     built = subprocess.run(
-        ["make", "image", f"IMAGE={NAME}"], cwd=ROOT, capture_output=True, text=True
+        ["make", "image", f"IMAGE={NAME}", "ARGS="], cwd=ROOT, capture_output=True, text=True
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
     return f"{NAME}:latest"
