@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.shared.recurrence import CELLS, CellName, Direction, recur
+from components.shared.recurrence import CELLS, CellName, Direction, project, recur
 from components.shared.tokenizer import PAD_ID, UNK_ID
 
 Pooling = Literal["last", "max", "mean", "max_mean"]
@@ -203,35 +203,58 @@ class SentimentRNN(keras.Model):
         Returns:
             float32 `[batch]`.
         """
-        rate = self.config["dropout_rate"]
+        embedded = tf.concat(list(rows.values()), axis=-1)
+        if noise is not None:
+            embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)
+        return self.read(self.project(embedded), embedded, mask, noise)
+
+    def project(self, embedded: tf.Tensor) -> tf.Tensor:
+        """What the recurrences read of embeddings, float32 `[..., width]`: their projections.
+
+        Returns:
+            float32 `[..., directions * gates * hidden]`.
+        """
+        kernel = tf.concat([kernel for kernel, _, _ in self._recurrences], axis=-1)
+        bias = tf.concat([bias[0] for _, _, bias in self._recurrences], axis=-1)
+        product = tf.matmul if embedded.shape.rank == 2 else project
+        return product(embedded, kernel) + bias
+
+    def read(
+        self,
+        projected: tf.Tensor,
+        embedded: tf.Tensor | None,
+        mask: tf.Tensor,
+        noise: Noise | None,
+    ) -> tf.Tensor:
+        """The logits, float32 `[batch]`, of what `project` gave, `[time, batch, ...]`.
+
+        `embedded` is for the skip connection; None without one.
+        """
         if not self.config["masked"]:
             mask = tf.ones_like(mask)
         mask = mask[..., tf.newaxis]
-        embedded = tf.concat(list(rows.values()), axis=-1)
-        if noise is not None:
-            embedded = noise.drop(embedded, rate, salt=0)
         pooled = [
             pool(outputs, read_mask, self.config["pooling"])
-            for outputs, read_mask in self._recur(embedded, mask, training=noise is not None)
+            for outputs, read_mask in self._recur(projected, mask, training=noise is not None)
         ]
         if self.config["skip_connection"]:
             pooled.append(pool(embedded, mask, "max_mean"))
         features = tf.concat(pooled, axis=-1)
         if noise is not None:
-            features = noise.drop(features, rate, salt=1)
+            features = noise.drop(features, self.config["dropout_rate"], salt=1)
         return tf.squeeze(tf.matmul(features, self._output_kernel) + self._output_bias, axis=-1)
 
     def _recur(
-        self, embedded: tf.Tensor, mask: tf.Tensor, training: bool
+        self, projected: tf.Tensor, mask: tf.Tensor, training: bool
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """The outputs of each direction and their mask, in its order of reading."""
         directions: list[Direction] = []
-        for kernel, recurrent_kernel, bias in self._recurrences:
+        inputs = tf.split(projected, len(self._recurrences), axis=-1)
+        for x, (_, recurrent_kernel, bias) in zip(inputs, self._recurrences, strict=True):
             backward = bool(directions)
-            inputs = tf.tensordot(embedded, kernel, 1) + bias[0]
             directions.append(
                 Direction(
-                    inputs=tf.reverse(inputs, [0]) if backward else inputs,
+                    inputs=tf.reverse(x, [0]) if backward else x,
                     mask=tf.reverse(mask, [0]) if backward else mask,
                     kernel=tf.convert_to_tensor(recurrent_kernel),
                     bias=bias[1] if bias.shape[0] == 2 else tf.zeros(bias.shape[1:]),

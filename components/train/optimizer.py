@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from components.train.distinct import rows_of
+
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -65,14 +67,25 @@ def _update(
     learning_rate: tf.Tensor,
 ) -> None:
     t = tf.cast(step, tf.float32)
-    rate = learning_rate * tf.sqrt(1.0 - tf.pow(_BETA_2, t)) / (1.0 - tf.pow(_BETA_1, t))
+    decay_1, decay_2 = tf.pow(_BETA_1, t), tf.pow(_BETA_2, t)
     if not isinstance(gradient, tf.IndexedSlices):
-        first.assign_add((gradient - first) * (1.0 - _BETA_1))
-        second.assign_add((tf.square(gradient) - second) * (1.0 - _BETA_2))
-        variable.assign_sub(rate * first / (tf.sqrt(second) + _EPSILON))
+        # One pass over the memory for what would else be ten.
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=first.handle,
+            v=second.handle,
+            beta1_power=decay_1,
+            beta2_power=decay_2,
+            lr=learning_rate,
+            beta1=_BETA_1,
+            beta2=_BETA_2,
+            epsilon=_EPSILON,
+            grad=gradient,
+        )
         return
+    rate = learning_rate * tf.sqrt(1.0 - decay_2) / (1.0 - decay_1)
     values, rows = gradient.values, gradient.indices
-    old_first, old_second = tf.gather(first, rows), tf.gather(second, rows)
+    old_first, old_second = rows_of(first, rows), rows_of(second, rows)
     new_first = old_first + (values - old_first) * (1.0 - _BETA_1)
     new_second = old_second + (tf.square(values) - old_second) * (1.0 - _BETA_2)
     first.scatter_update(tf.IndexedSlices(new_first, rows))

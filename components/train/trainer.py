@@ -10,6 +10,7 @@ from components.shared.config import TrainConfig
 from components.shared.model import Noise, SentimentRNN
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import Batch
+from components.train.distinct import Distinct
 from components.train.optimizer import Adam
 
 _WORD_DROPOUT_SALT = 2
@@ -45,6 +46,13 @@ class Trainer:
         self._dense = [v for v in variables if id(v) not in tables]
         with strategy.scope():
             self.optimizer = Adam(self.weights, config.clip_norm)
+        # Without dropout between them, and with nothing else that reads the embeddings, each
+        # distinct token of a batch is projected once, however often it occurs.
+        self._projects = not (
+            model.config["dropout_rate"]
+            or model.config["skip_connection"]
+            or model.config["bigram_vocabulary_size"]
+        )
         self._gradients = tf.function(
             self._replica_gradients, jit_compile=compiled, autograph=False
         )
@@ -111,48 +119,79 @@ class Trainer:
             drawn = noise.uniform(_WORD_DROPOUT_SALT, token_ids.shape[1])
             dropped = mask & (drawn < self._config.word_dropout_rate)
             token_ids = tf.where(dropped, UNK_ID, token_ids)
-        indices = self.model.indices(token_ids)
-        embedded = {name: tf.gather(self._tables[name], index) for name, index in indices.items()}
-        result, d_embedded, d_dense = self._gradients(
-            embedded, tf.transpose(mask), labels, noise.seed, noise.first_row, noise.global_rows
+        tables = {
+            name: Distinct.of(self._tables[name], index)
+            for name, index in self.model.indices(token_ids).items()
+        }
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            values = {name: distinct.rows for name, distinct in tables.items()}
+            tape.watch((values, self._dense))
+            read = {"token": self.model.project(values["token"])} if self._projects else values
+        padded = {name: tables[name].pad(rows) for name, rows in read.items()}
+        places = {name: distinct.places for name, distinct in tables.items()}
+        result, d_padded, d_dense = self._gradients(
+            padded,
+            places,
+            tf.transpose(mask),
+            labels,
+            noise.seed,
+            noise.first_row,
+            noise.global_rows,
         )
-        d_tables = [
-            self._table_gradient(name, indices[name], d_embedded[name]) for name in self._tables
-        ]
+        d_read = {name: tables[name].unpad(d) for name, d in d_padded.items()}
+        if self._projects:
+            # One path leads through the projection, another past it.
+            d_values, more = tape.gradient(
+                read,
+                (values, self._dense),
+                output_gradients=d_read,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            d_dense = [a + b for a, b in zip(d_dense, more, strict=True)]
+        else:
+            d_values = d_read
+        d_tables = [self._table_gradient(name, tables[name], d_values[name]) for name in tables]
         self.optimizer.apply([*d_tables, *d_dense], learning_rate)
         return result
 
     def _replica_gradients(
         self,
-        embedded: dict[str, tf.Tensor],
+        padded: dict[str, tf.Tensor],
+        places: dict[str, tf.Tensor],
         mask: tf.Tensor,
         labels: tf.Tensor,
         seed: tf.Tensor,
         first_row: tf.Tensor,
         global_rows: int,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
-        """Loss and accuracy, and the gradients of the embeddings and of the dense variables."""
+        """Loss and accuracy, and the gradients of what is read and of the dense variables."""
         noise = Noise(seed, first_row, labels.shape[0], global_rows)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(embedded)
+            tape.watch(padded)
             tape.watch(self._dense)
-            logits = self.model.logits(embedded, mask, noise)
+            rows = {name: tf.gather(padded[name], places[name]) for name in padded}
+            if self._projects:
+                logits = self.model.read(rows["token"], None, mask, noise)
+            else:
+                logits = self.model.logits(rows, mask, noise)
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
             loss = tf.reduce_sum(losses) / global_rows
-        d_embedded, d_dense = tape.gradient(loss, (embedded, self._dense))
+        d_padded, d_dense = tape.gradient(
+            loss, (padded, self._dense), unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         right = tf.equal(logits >= 0.0, labels > 0.5)
         accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / global_rows
-        return tf.stack([loss, accuracy]), d_embedded, d_dense
+        sums = {name: tf.convert_to_tensor(d) for name, d in d_padded.items()}
+        return tf.stack([loss, accuracy]), sums, d_dense
 
     def _table_gradient(
-        self, name: str, indices: tf.Tensor, gradient: tf.Tensor
+        self, name: str, distinct: Distinct, gradient: tf.Tensor
     ) -> tf.Tensor | tf.IndexedSlices:
         table = self._tables[name]
-        rows = tf.reshape(indices, [-1])
-        values = tf.reshape(gradient, [-1, table.shape[1]])
+        shape = tf.constant(table.shape.as_list(), tf.int32)
         if self._config.lazy_embedding_updates:
-            return tf.IndexedSlices(values, rows, tf.constant(table.shape.as_list(), tf.int32))
-        return tf.math.unsorted_segment_sum(values, rows, table.shape[0])
+            return tf.IndexedSlices(gradient, distinct.indices, shape)
+        return tf.scatter_nd(distinct.indices[:, tf.newaxis], gradient, shape)
 
     @tf.function(autograph=False)
     def _infer(self, token_ids: tf.Tensor) -> tf.Tensor:
