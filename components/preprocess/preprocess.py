@@ -1,6 +1,5 @@
 """Preprocess: a Beam pipeline from prepared reviews to TFRecords, vocabulary and statistics."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from components.shared.champion_statistics import ChampionStatistics
 from components.shared.config import PreprocessConfig
 from components.shared.data_checks import require, to_json
 from components.shared.features import STATISTICS_FILE, VOCABULARY_FILE, Features
-from components.shared.reviews import VALIDATION, split_shards, split_sizes
-
-ROWS_PER_SHARD = 10_000
+from components.shared.reviews import TRAIN, VALIDATION, split_shards, split_sizes
 
 
 def preprocess(
@@ -50,9 +47,8 @@ def preprocess(
             options.
     """
     champion = ChampionStatistics.load(champion_statistics)
-    rows = split_sizes(reviews)
-    shards = {split: max(1, math.ceil(n / ROWS_PER_SHARD)) for split, n in rows.items()}
-    files = {split: [str(file) for file in split_shards(reviews, split)] for split in rows}
+    splits = split_sizes(reviews)
+    files = {split: [str(file) for file in split_shards(reviews, split)] for split in splits}
     pipeline = new_pipeline(config)
     with (
         atomic_directory(statistics) as statistics_dir,
@@ -64,7 +60,7 @@ def preprocess(
             shared(Locations(files, *outputs), config.beam_shared_dir) as locations,
             running(pipeline, config),
         ):
-            _build(pipeline, locations, config, shards, champion.vocabulary)
+            _build(pipeline, locations, config, champion.vocabulary)
         summary = read_json(statistics_dir / STATISTICS_FILE)
         summary["checks"] = _checked(str(reviews), summary["splits"], champion, config)
         summary["vocabulary_size"] = _count_lines(vocabulary_dir / VOCABULARY_FILE)
@@ -93,42 +89,31 @@ def _build(
     pipeline: beam.Pipeline,
     locations: Locations,
     config: PreprocessConfig,
-    shards: dict[str, int],
     champion_vocabulary: frozenset[bytes],
 ) -> None:
     """Adds all the transforms to an empty pipeline."""
-    files = [(split, file) for split, files in locations.reviews.items() for file in files]
+    files = [
+        transforms.ReviewFile(split, location, place, len(locations_of_split))
+        for split, locations_of_split in locations.reviews.items()
+        for place, location in enumerate(locations_of_split)
+    ]
     sources = pipeline | "Files" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
     # Train is read once more to count it: to keep its reviews until the vocabulary is known would
     # take as much memory as there are.
     tokens = (
         sources
-        | "Train" >> beam.Filter(lambda source: source[0] == "train")
-        | "ReadTrain" >> beam.FlatMap(transforms.read_reviews)
+        | "Train" >> beam.Filter(lambda file: file.split == TRAIN)
         | "Count" >> beam.ParDo(transforms.CountTokens())
         | "SumCounts" >> beam.CombineGlobally(transforms.SumCounts())
         | "Cut" >> beam.Map(transforms.cut_vocabulary, config.vocabulary_size)
     )
     vocabulary_file = f"{locations.vocabulary}/{VOCABULARY_FILE}"
     _ = tokens | "WriteVocabulary" >> beam.Map(transforms.write_vocabulary, vocabulary_file)
-    encoded = (
-        sources
-        | "Read" >> beam.FlatMap(transforms.read_reviews)
-        | "Encode"
-        >> beam.ParDo(
-            transforms.Encode(config, shards, champion_vocabulary),
-            beam.pvalue.AsSingleton(tokens),
-        ).with_outputs(transforms.Encode.STATISTICS, main="records")
-    )
-    duplicates = (
-        encoded.records
-        | "ByShard" >> beam.GroupByKey()
-        | "WriteShards" >> beam.ParDo(transforms.WriteShard(locations.examples, shards))
-    )
+    encode = transforms.Encode(config, locations.examples, champion_vocabulary)
     statistics_file = f"{locations.statistics}/{STATISTICS_FILE}"
     _ = (
-        (encoded.statistics, duplicates)
-        | "AllStatistics" >> beam.Flatten()
+        sources
+        | "Encode" >> beam.ParDo(encode, beam.pvalue.AsSingleton(tokens))
         | "AddStatistics" >> beam.CombinePerKey(transforms.add_statistics)
         | "Collect" >> beam.combiners.ToList()
         | "WriteStatistics" >> beam.Map(transforms.write_statistics, statistics_file)

@@ -1,5 +1,6 @@
 """Statistics of a split, added up batch by batch in any order."""
 
+import itertools
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
@@ -37,7 +38,9 @@ class SplitStatistics:
     empty: int = 0
     """Reviews without any token."""
     duplicates: int = 0
-    """Reviews whose text stands in the split already."""
+    """Reviews whose text is that of the one before, in the same batch."""
+    ends: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    """The digests of the first and the last text of each batch, by its place in the split."""
 
     def add(self, other: "SplitStatistics") -> "SplitStatistics":
         """Adds the sums of `other` to this one, and returns it."""
@@ -50,6 +53,7 @@ class SplitStatistics:
         self.unknown_to_champion += other.unknown_to_champion
         self.empty += other.empty
         self.duplicates += other.duplicates
+        self.ends.update(other.ends)
         return self
 
     def summary(self) -> dict[str, Any]:
@@ -66,8 +70,14 @@ class SplitStatistics:
             "uncut_out_of_vocabulary_rate": self._share(self.uncut_unknown_tokens, self.tokens),
             "unknown_to_champion_rate": self._share(self.unknown_to_champion, self.tokens),
             "empty_reviews": self.empty,
-            "duplicate_reviews": self.duplicates,
+            "duplicate_reviews": self._all_duplicates(),
         }
+
+    def _all_duplicates(self) -> int:
+        """Reviews whose text stands in the split already: those of a text are neighbours."""
+        ends = [self.ends[place] for place in sorted(self.ends)]
+        pairs = itertools.pairwise(ends)
+        return self.duplicates + sum(before[1] == after[0] for before, after in pairs)
 
     def _length_histogram(self) -> dict[str, int]:
         """Reviews by the least length of their bin."""

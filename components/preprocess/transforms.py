@@ -1,14 +1,17 @@
-"""The Beam transforms of preprocessing. Elements are batches of reviews, so that TensorFlow's ops
-work on many at a time.
+"""The Beam transforms of preprocessing. An element is a file of the prepared reviews, small enough
+for a worker to take whole, and TensorFlow's ops work on many of its reviews at a time.
+
+Ingest sorts the reviews of a split by the digests of their texts, over all its files: so the files
+are encoded each by itself, without a shuffle, and what stays in memory is a batch.
 """
 
 import hashlib
+import itertools
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -30,37 +33,36 @@ from components.shared.features import (
 from components.shared.reviews import VALIDATION, parse_review
 from components.shared.tokenizer import SPECIAL_TOKENS, UNK_ID, TextEncoder, tokenize
 
-BATCH_SIZE = 512
+BATCH_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFile:
+    """A TFRecord file of the prepared data set."""
+
+    split: str
+    location: str
+    place: int
+    """Among the files of the split, from 0."""
+    files: int
+    """Of the split."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewBatch:
-    """Up to `BATCH_SIZE` reviews of one split."""
+    """Up to `BATCH_SIZE` reviews, one after the other."""
 
-    split: str
     ids: list[bytes]
     texts: list[bytes]
     labels: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An encoded example on its way into a shard, where `digest` and `id` decide its place."""
-
-    digest: bytes
-    id: bytes
-    serialized: bytes
-
-
-def read_reviews(split_and_file: tuple[str, str]) -> Iterator[ReviewBatch]:
-    """Reads a TFRecord file of the prepared data set, in batches."""
-    split, file = split_and_file
-    events.progress(f"reading {split}: {Path(file).name}")
-    with reading(file) as path:
+def read_reviews(file: ReviewFile) -> Iterator[ReviewBatch]:
+    """Reads a file in batches."""
+    with reading(file.location) as path:
         for records in read_records(path, BATCH_SIZE):
             reviews = parse_review(records)
             yield ReviewBatch(
-                split,
                 reviews["id"].numpy().tolist(),
                 reviews["text"].numpy().tolist(),
                 reviews["label"].numpy().tolist(),
@@ -74,10 +76,16 @@ class CountTokens(beam.DoFn):
         """Starts from zero."""
         self._counts: Counter[bytes] = Counter()
 
-    def process(self, batch: ReviewBatch) -> None:
-        """Adds the tokens of a batch."""
-        tokens = tokenize(tf.constant(batch.texts)).flat_values
-        self._counts.update(tokens.numpy().tolist())
+    def process(self, file: ReviewFile) -> None:
+        """Adds the tokens of a file."""
+        events.progress(f"counting {file.split}: {Path(file.location).name}")
+        for batch in read_reviews(file):
+            # Counted by TensorFlow first: a token is hundreds of times in a batch.
+            tokens, _, counts = tf.unique_with_counts(
+                tokenize(tf.constant(batch.texts)).flat_values
+            )
+            for token, count in zip(tokens.numpy().tolist(), counts.numpy().tolist(), strict=True):
+                self._counts[token] += count
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Gives the counts of the bundle."""
@@ -121,120 +129,91 @@ def cut_vocabulary(counts: Counter[bytes], size: int) -> list[bytes]:
 
 
 class Encode(beam.DoFn):
-    """Encodes reviews; gives records by shard, and the statistics of each bundle.
+    """Encodes the files of reviews, each into a shard of its own; gives the statistics of each.
 
     Args:
         config: how to encode.
-        shards: the number of shards of each split.
+        directory: the location of the folder of the examples.
         champion_vocabulary: the tokens that the champion knows; empty where there is none.
     """
-
-    STATISTICS = "statistics"
 
     def __init__(
         self,
         config: PreprocessConfig,
-        shards: dict[str, int],
+        directory: str,
         champion_vocabulary: frozenset[bytes] = frozenset(),
     ) -> None:
         self._config = config
-        self._shards = shards
+        self._directory = directory
         self._champion_vocabulary = champion_vocabulary
         self._encoder: TextEncoder | None = None
 
-    def start_bundle(self) -> None:
-        """Starts from zero."""
-        self._statistics: dict[str, SplitStatistics] = defaultdict(SplitStatistics)
-
-    def process(self, batch: ReviewBatch, vocabulary: list[bytes]) -> Iterator[Any]:
-        """Encodes a batch: yields `((split, shard), records)`."""
+    def process(
+        self, file: ReviewFile, vocabulary: list[bytes]
+    ) -> Iterator[tuple[str, SplitStatistics]]:
+        """Encodes a file."""
         if self._encoder is None:
             self._encoder = _text_encoder(vocabulary, self._config)
-        tokens = tokenize(tf.constant(batch.texts))
-        ids = self._encoder.lookup(tokens)
-        kept = self._encoder.cut(ids)
-        self._add_statistics(batch, tokens, ids, kept)
-        by_shard: dict[int, list[Record]] = defaultdict(list)
-        offsets = kept.row_splits.numpy().tolist()
-        flat = kept.flat_values.numpy().tolist()
-        for row, text in enumerate(batch.texts):
-            digest = hashlib.sha256(text).digest()
-            shard = int.from_bytes(digest[:8], "big") % self._shards[batch.split]
-            token_ids = flat[offsets[row] : offsets[row + 1]]
-            serialized = serialize_example(batch.ids[row], token_ids, batch.labels[row])
-            by_shard[shard].append(Record(digest, batch.ids[row], serialized))
-        for shard, records in by_shard.items():
-            yield (batch.split, shard), records
-
-    def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
-        """Gives the statistics of the bundle by split."""
-        window = GlobalWindow()
-        for item in self._statistics.items():
-            value = WindowedValue(item, window.max_timestamp(), [window])
-            yield beam.pvalue.TaggedOutput(self.STATISTICS, value)
-
-    def _add_statistics(
-        self,
-        batch: ReviewBatch,
-        tokens: tf.RaggedTensor,
-        ids: tf.RaggedTensor,
-        kept: tf.RaggedTensor,
-    ) -> None:
-        lengths = tokens.row_lengths().numpy()
-        first = tf.gather(tokens.flat_values, tokens.row_starts()).numpy()
-        empty = (lengths == 1) & (first == SPECIAL_TOKENS[UNK_ID].encode())
-        kept_ids = kept.flat_values.numpy()
-        self._statistics[batch.split].add(
-            SplitStatistics(
-                labels=Counter(batch.labels),
-                lengths=Counter(np.where(empty, 0, lengths).tolist()),
-                kept_tokens=len(kept_ids),
-                unknown_tokens=int((kept_ids == UNK_ID).sum()),
-                tokens=int(lengths.sum()),
-                uncut_unknown_tokens=int((ids.flat_values.numpy() == UNK_ID).sum()),
-                unknown_to_champion=self._unknown_to_champion(batch.split, tokens),
-                empty=int(empty.sum()),
-            )
-        )
-
-    def _unknown_to_champion(self, split: str, tokens: tf.RaggedTensor) -> int:
-        known = self._champion_vocabulary
-        if not known or split != VALIDATION:
-            return 0
-        return sum(token not in known for token in tokens.flat_values.numpy().tolist())
-
-
-class WriteShard(beam.DoFn):
-    """Writes the records of a shard in order; gives the statistics of duplicates by split.
-
-    Args:
-        directory: the location of the folder of the examples.
-        shards: the number of shards of each split.
-    """
-
-    def __init__(self, directory: str, shards: dict[str, int]) -> None:
-        self._directory = directory
-        self._shards = shards
-
-    def process(
-        self, element: tuple[tuple[str, int], Iterable[list[Record]]]
-    ) -> Iterator[tuple[str, SplitStatistics]]:
-        """Writes one file."""
-        (split, shard), batches = element
-        records = sorted(
-            (record for batch in batches for record in batch), key=lambda r: (r.digest, r.id)
-        )
-        name = shard_name(shard, self._shards[split])
-        events.progress(f"writing {split}: {name}")
+        name = shard_name(file.place, file.files)
+        events.progress(f"writing {file.split}: {name}")
+        statistics = SplitStatistics()
+        known = self._champion_vocabulary if file.split == VALIDATION else frozenset()
         with (
-            writing(f"{self._directory}/{split}/{name}") as path,
+            writing(f"{self._directory}/{file.split}/{name}") as path,
             tf.io.TFRecordWriter(str(path)) as writer,
         ):
-            for record in records:
-                writer.write(record.serialized)
-        # The digest is that of the text: reviews of the same text are neighbours.
-        duplicates = len(records) - len({record.digest for record in records})
-        yield split, SplitStatistics(duplicates=duplicates)
+            for number, batch in enumerate(read_reviews(file)):
+                tokens = tokenize(tf.constant(batch.texts))
+                ids = self._encoder.lookup(tokens)
+                kept = self._encoder.cut(ids)
+                for record in _serialized(batch, kept):
+                    writer.write(record)
+                statistics.add(_of_texts(batch.texts, (file.place, number)))
+                statistics.add(_of_tokens(batch.labels, tokens, ids, kept, known))
+        yield file.split, statistics
+
+
+def _serialized(batch: ReviewBatch, kept: tf.RaggedTensor) -> Iterator[bytes]:
+    """The records of a batch."""
+    offsets = kept.row_splits.numpy().tolist()
+    flat = kept.flat_values.numpy().tolist()
+    for row, (start, stop) in enumerate(itertools.pairwise(offsets)):
+        yield serialize_example(batch.ids[row], flat[start:stop], batch.labels[row])
+
+
+def _of_texts(texts: list[bytes], place: tuple[int, int]) -> SplitStatistics:
+    """What the texts of a batch say by themselves; `place` is that of the batch in the split."""
+    first, last = (hashlib.sha256(text).digest() for text in (texts[0], texts[-1]))
+    repeated = sum(before == after for before, after in itertools.pairwise(texts))
+    return SplitStatistics(duplicates=repeated, ends={place: (first, last)})
+
+
+def _of_tokens(
+    labels: list[int],
+    tokens: tf.RaggedTensor,
+    ids: tf.RaggedTensor,
+    kept: tf.RaggedTensor,
+    champion_vocabulary: frozenset[bytes],
+) -> SplitStatistics:
+    """What the tokens of a batch say, before and after the cut."""
+    lengths = tokens.row_lengths().numpy()
+    first = tf.gather(tokens.flat_values, tokens.row_starts()).numpy()
+    empty = (lengths == 1) & (first == SPECIAL_TOKENS[UNK_ID].encode())
+    kept_ids = kept.flat_values.numpy()
+    unknown = 0
+    if champion_vocabulary:
+        words = tokens.flat_values.numpy().tolist()
+        unknown = sum(word not in champion_vocabulary for word in words)
+    return SplitStatistics(
+        labels=Counter(labels),
+        lengths=Counter(np.where(empty, 0, lengths).tolist()),
+        kept_tokens=len(kept_ids),
+        unknown_tokens=int((kept_ids == UNK_ID).sum()),
+        tokens=int(lengths.sum()),
+        uncut_unknown_tokens=int((ids.flat_values.numpy() == UNK_ID).sum()),
+        unknown_to_champion=unknown,
+        empty=int(empty.sum()),
+    )
 
 
 def add_statistics(parts: Iterable[SplitStatistics]) -> SplitStatistics:

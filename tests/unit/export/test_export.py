@@ -22,6 +22,7 @@ from components.export.export import export
 from components.shared.artifacts import directory_sha256
 from components.shared.config import PreprocessConfig, TrainConfig
 from components.shared.errors import InputError
+from components.shared.features import read_records, shard_name
 from components.shared.model_files import load_model
 from components.shared.tokenizer import TextEncoder
 from components.train.train import train
@@ -104,18 +105,25 @@ def test_an_answer_does_not_depend_on_the_batch(serve, texts) -> None:
 
 
 @pytest.fixture(scope="module")
-def write_record(prepared) -> Callable[[bytes], tf.train.Example]:
+def write_record(prepared, tmp_path_factory) -> Callable[[bytes], tf.train.Example]:
     """Encodes a text as preprocessing does, with the vocabulary of `prepared`."""
-    from components.preprocess.transforms import Encode, ReviewBatch
+    from components.preprocess.transforms import Encode, ReviewFile
 
-    encode = Encode(PreprocessConfig(vocabulary_size=60, max_length=32), {"train": 1})
+    folder = tmp_path_factory.mktemp("records")
+    file = ReviewFile("train", str(folder / "reviews"), place=0, files=1)
+    encode = Encode(PreprocessConfig(vocabulary_size=60, max_length=32), str(folder))
     vocabulary = (prepared.vocabulary / "vocabulary.txt").read_bytes().splitlines()
-    encode.start_bundle()
 
     def write(text: bytes) -> tf.train.Example:
-        batch = ReviewBatch("train", [b"id"], [text], [1])
-        ((_, (record,)),) = encode.process(batch, vocabulary)
-        return tf.train.Example.FromString(record.serialized)
+        review = tf.train.Example()
+        for name, value in (("id", b"id"), ("text", text)):
+            review.features.feature[name].bytes_list.value.append(value)
+        review.features.feature["label"].int64_list.value.append(1)
+        with tf.io.TFRecordWriter(file.location) as writer:
+            writer.write(review.SerializeToString())
+        list(encode.process(file, vocabulary))
+        (record,) = read_records(folder / "train" / shard_name(0, 1), 1)
+        return tf.train.Example.FromString(record.numpy()[0])
 
     return write
 

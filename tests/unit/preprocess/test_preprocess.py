@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.preprocess import transforms
 from components.preprocess.preprocess import preprocess
 from components.shared.artifacts import directory_sha256, read_json
 from components.shared.config import PreprocessConfig
@@ -33,7 +34,7 @@ def texts(reviews: Path, split: str) -> list[bytes]:
 @pytest.mark.parametrize(
     "beam_args",
     [
-        ("--direct_num_workers=2", "--direct_running_mode=multi_threading"),
+        ("--direct_num_workers=1", "--direct_running_mode=in_memory"),
         ("--direct_num_workers=2", "--direct_running_mode=multi_processing"),
     ],
 )
@@ -79,10 +80,17 @@ def test_statistics_count_what_is_there(prepared) -> None:
     assert train["out_of_vocabulary_rate"] == round(float((examples.token_ids == 1).mean()), 6)
 
 
-def test_duplicates_and_empty_reviews_are_counted(write_reviews, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "file_bytes"), [(1024, 8 << 20), (1, 8 << 20), (1024, 4_000)])
+def test_duplicates_and_empty_reviews_are_counted(
+    write_reviews, tmp_path: Path, monkeypatch, batch: int, file_bytes: int
+) -> None:
+    from components.ingest import builder
     from components.ingest.ingest import ingest
     from components.shared.config import IngestConfig
 
+    # Reviews of one text may stand in two batches, or in two files.
+    monkeypatch.setattr(transforms, "BATCH_SIZE", batch)
+    monkeypatch.setattr(builder, "SHARD_BYTES", file_bytes)
     source = write_reviews(tmp_path / "source", per_class=50)
     for i in range(3):
         (source / "test" / "pos" / f"9{i}_9.txt").write_text("the very same text")
