@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator
 
@@ -22,6 +23,11 @@ from components.shared.registry.storage import StorageFailure
 
 # Beam's DirectRunner would first try to download Prism; this is the in-process runner behind it.
 _RUNNERS = {"DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner"}
+# TensorFlow's string ops, which most of the time goes to, run beside each other in threads; each
+# has a batch of reviews in memory, and there may be more cores than this task is meant to use.
+_THREADS = min(4, os.cpu_count() or 1)
+_DEFAULTS = ("--direct_running_mode=multi_threading", f"--direct_num_workers={_THREADS}")
+
 _IN_PROCESS = ("apache_beam.runners.direct.", "apache_beam.runners.portability.fn_api_runner.")
 
 _OWN_ERRORS = {error.__name__: error for error in (InputError, Failure, StorageFailure)}
@@ -73,7 +79,8 @@ def running(pipeline: beam.Pipeline, config: PreprocessConfig) -> Iterator[None]
 
 def _options(config: PreprocessConfig) -> PipelineOptions:
     runner = _RUNNERS.get(config.beam_runner, config.beam_runner)
-    options = PipelineOptions([f"--runner={runner}", *config.beam_args])
+    defaults = _DEFAULTS if config.beam_runner in _RUNNERS else ()
+    options = PipelineOptions([f"--runner={runner}", *defaults, *config.beam_args])
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):

@@ -13,7 +13,8 @@ _KINDS = ("progress", "figure", "error")
 
 def emit(kind: Kind, **fields: Any) -> None:
     """Prints one event; `fields` must be JSON-serializable."""
-    print(f"@{kind} {json.dumps(fields, ensure_ascii=False)}", flush=True)
+    # In one piece: Beam's workers are threads that print at the same time.
+    print(f"@{kind} {json.dumps(fields, ensure_ascii=False)}\n", end="", flush=True)
 
 
 def progress(text: str) -> None:
