@@ -1,0 +1,197 @@
+"""Training steps a second over 1, 2 and 4 replicas, each count in a process of its own.
+
+    python tests/benchmarks/replicas.py [--preset default] [--batch-size N] [--steps 120]
+                                        [--pairs 5] [--source bundled] [--json FILE]
+
+The replicas are GPUs, as many of 1, 2 and 4 as there are; on a machine without one they are logical
+devices of the CPU. All take the same steps through the train task's own strategy, model and
+trainer, with the global batch fixed at `--batch-size` (the preset's, by default), and with it
+growing, so many reviews a replica. Each shape of a batch is seen before anything is timed, and the
+losses of these steps must be those of one replica, up to rounding.
+
+The overhead of N replicas is the time of a step over that of one replica with the same global
+batch, less 1. On a CPU it is all that there is to see: replicas bring no cores, and one replica's
+matrix products may use them all already. There the growing batch's steps a second fall with the
+work of a step; what counts is reviews a second, which are to stay.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from components.shared.config import TrainConfig
+from components.shared.features import Examples
+from components.train.batches import Batch, bucket_lengths, epoch_plan, pad
+from pipeline.config import PRESETS, preset
+from tests.benchmarks.harness import Figures, alternate, column, machine, measure, parser
+
+COUNTS = (1, 2, 4)
+MAX_OVERHEAD = 0.15
+"""Of two replicas."""
+TOLERANCE = 1e-4
+"""Of the losses of the first steps: float32 sums in another order move apart from step to step."""
+
+
+def main() -> int:
+    """Measures all counts, or one where `--replicas` says so; the exit status."""
+    arguments = parser(__doc__, pairs=5)
+    arguments.add_argument("--preset", choices=PRESETS, default="default")
+    arguments.add_argument("--batch-size", type=int, help="reviews; a multiple of 4")
+    arguments.add_argument("--steps", type=int, default=120, help="timed steps of each run")
+    # How the benchmark starts itself for one side.
+    arguments.add_argument("--replicas", type=int, help=argparse.SUPPRESS)
+    arguments.add_argument("--examples", type=Path, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    config = preset(options.preset)
+    options.batch_size = options.batch_size or config.train.per_replica_batch_size
+    if options.batch_size % max(COUNTS):
+        sys.exit(f"--batch-size={options.batch_size}: not a multiple of {max(COUNTS)}")
+    if options.replicas:
+        print(json.dumps(run(options, config.train)))
+        return 0
+    with tempfile.TemporaryDirectory() as directory:
+        options.examples = encode(options.source, options.preset, Path(directory))
+        return compare(options)
+
+
+def encode(source: str, name: str, root: Path) -> Path:
+    """Ingests and preprocesses the source as a preset has it; the folder of the examples."""
+    from components.ingest.ingest import ingest
+    from components.preprocess.preprocess import preprocess
+
+    config = preset(name)
+    ingest(source, config.ingest, root / "reviews")
+    outputs = [root / part for part in ("examples", "vocabulary", "statistics")]
+    preprocess(root / "reviews", config.preprocess, outputs[0], outputs[1], outputs[2])
+    return outputs[0]
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Runs every count with both batches in turns, and prints; the exit status."""
+    gpus = count_gpus()
+    counts = [count for count in COUNTS if count <= (gpus or max(COUNTS))]
+    sides = {
+        (count, batch): [
+            *(sys.executable, __file__, "--preset", options.preset),
+            *("--examples", options.examples, "--steps", str(options.steps)),
+            *("--replicas", str(count), "--batch-size", str(batch)),
+        ]
+        for count in counts
+        for batch in sorted({options.batch_size, options.batch_size * count})
+    }
+    names = {f"{count} replicas, batch {batch}": (count, batch) for count, batch in sides}
+    figures = alternate(
+        {name: partial(measure, sides[side]) for name, side in names.items()}, options.pairs
+    )
+    rows = {names[name]: runs for name, runs in figures.items()}
+    one = rows[1, options.batch_size]
+    for count in counts[1:]:
+        check_same_losses(one, rows[count, options.batch_size])
+    return report(options, rows, gpus)
+
+
+def check_same_losses(one: list[Figures], several: list[Figures]) -> None:
+    """Ends the benchmark unless the replicas have learned what one learned."""
+    first, second = one[0]["losses"], several[0]["losses"]
+    apart = max(abs(a - b) for a, b in zip(first, second, strict=True))
+    if not apart <= TOLERANCE:
+        sys.exit(f"replicas: the losses of the first steps lie up to {apart:.2g} apart")
+
+
+def report(
+    options: argparse.Namespace, rows: dict[tuple[int, int], list[Figures]], gpus: int
+) -> int:
+    """Prints the table and writes the JSON; whether the overhead is within its limit, as status."""
+    kind = "GPUs" if gpus else "logical devices of the CPU"
+    print(f"\nreplicas ({kind}), preset {options.preset}, on {machine()['processor']}\n")
+    print(f"{'replicas':>8} {'batch':>6} {'steps/s':>8} {'reviews/s':>10} {'time of a step':>15}")
+    table: list[Figures] = []
+    overheads: dict[tuple[int, int], float] = {}
+    base = column(rows[1, options.batch_size], "step_ms")
+    for (count, batch), runs in rows.items():
+        milliseconds = column(runs, "step_ms")
+        relative = statistics.median(b / a for a, b in zip(base, milliseconds, strict=True))
+        middle = statistics.median(milliseconds)
+        print(
+            f"{count:>8} {batch:>6} {1000 / middle:>8.1f} {batch * 1000 / middle:>10,.0f} "
+            f"{relative:>14.2f}x"
+        )
+        entry = {"replicas": count, "batch": batch, "step_ms": milliseconds, "relative": relative}
+        table.append(entry)
+        overheads[count, batch] = relative - 1
+    overhead = overheads.get((2, options.batch_size), 0.0)
+    if len(overheads) > 1:
+        print(f"\noverhead of 2 replicas: {overhead:+.1%}, to be under {MAX_OVERHEAD:.0%}")
+    if options.json:
+        answer = {"benchmark": "replicas", "preset": options.preset, "devices": kind}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**answer, "machine": machine(), "rows": table}, indent=2)
+        options.json.write_text(text + "\n")
+    return 0 if overhead <= MAX_OVERHEAD else 1
+
+
+def count_gpus() -> int:
+    """The GPUs that TensorFlow sees."""
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def run(options: argparse.Namespace, config: TrainConfig) -> Figures:
+    """Trains for some steps; `step_ms`, and the `losses` of the first steps."""
+    import tensorflow as tf
+
+    from components.shared.features import Features, read_examples
+    from components.train.bigrams import commonest_bigrams
+    from components.train.train import build_model, make_strategy
+    from components.train.trainer import Trainer
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[: options.replicas], "GPU")
+    else:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * options.replicas
+        tf.config.set_logical_device_configuration(cpu, parts)
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(config.seed)
+    features, examples = Features.load(options.examples), read_examples(options.examples, "train")
+    keys = commonest_bigrams(examples, features.vocabulary_size, config.bigram_vocabulary_size)
+    strategy = make_strategy()
+    with strategy.scope():
+        model = build_model(config, features.vocabulary_size, keys)
+    trainer = Trainer(model, config, strategy)
+    shapes, timed = make_batches(examples, features.max_length, config, options)
+    results = [trainer.train_batch(batch, config.learning_rate) for batch in shapes]
+    losses = [float(result[0]) for result in results]
+    started = time.perf_counter()
+    for batch in timed:
+        last = trainer.train_batch(batch, config.learning_rate)
+    last.numpy()
+    seconds = time.perf_counter() - started
+    return {"step_ms": seconds * 1000 / len(timed), "losses": losses}
+
+
+def make_batches(
+    examples: Examples, max_length: int, config: TrainConfig, options: argparse.Namespace
+) -> tuple[list[Batch], list[Batch]]:
+    """A batch of each shape, twice, and those to time: the first of an epoch's."""
+    left = config.padding == "left"
+    buckets = [max_length] if left else bucket_lengths(examples.lengths, max_length)
+    plan = epoch_plan(examples.lengths, buckets, options.batch_size, config.seed, epoch=1)
+    firsts = {length: rows for length, rows in plan[::-1]}
+    shapes = [pad(examples, rows, length, left) for length, rows in firsts.items()]
+    timed = islice(cycle(plan), options.steps)
+    return shapes * 2, [pad(examples, rows, length, left) for length, rows in timed]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
