@@ -27,6 +27,9 @@ class SentimentServer(tf.Module):
         self._call_model = model
         self._encoder = encoder
         self._pad_left = pad_left
+        # Reviews of like length go through the model together, so that little of it is padding, and
+        # a few at a time, so that several cores have work. Padded to one length, they gain nothing.
+        self._rows = 256 if pad_left else 32
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -39,9 +42,14 @@ class SentimentServer(tf.Module):
             `probability` float32 `[batch]` that a review is positive, and `label` int64 `[batch]`:
             1 where that is at least one half, else 0.
         """
-        token_ids = tf.cast(self.encode(text), tf.int32)
-        logits = self._call_model(self._pad(token_ids), training=False)
-        probability = tf.sigmoid(logits)
+        order = tf.argsort(tf.strings.length(text))
+        parts = tf.maximum(1, (tf.size(text) + self._rows - 1) // self._rows)
+        logits = tf.TensorArray(tf.float32, parts, element_shape=[None], infer_shape=False)
+        for part in tf.range(parts):
+            rows = order[part * self._rows : (part + 1) * self._rows]
+            token_ids = tf.cast(self.encode(tf.gather(text, rows)), tf.int32)
+            logits = logits.write(part, self._call_model(self._pad(token_ids), training=False))
+        probability = tf.gather(tf.sigmoid(logits.concat()), tf.argsort(order))
         label = tf.cast(probability >= _THRESHOLD, tf.int64)
         return {"probability": probability, "label": label}
 
