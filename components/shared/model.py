@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.shared.block_lstm import block_lstm, last_outputs
 from components.shared.recurrence import CELLS, CellName, Direction, project, recur
 from components.shared.tokenizer import PAD_ID, UNK_ID
 
@@ -165,7 +166,8 @@ class SentimentRNN(keras.Model):
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Float32 logits `[batch]` of int32 token ids `[batch, time]`, without dropout."""
         del training  # fit isn't used: training has a loop of its own
-        return self.logits(self.embed(token_ids), tf.transpose(tf.not_equal(token_ids, PAD_ID)))
+        mask = tf.transpose(tf.not_equal(token_ids, PAD_ID))
+        return self.logits(self.embed(token_ids), mask, compiled=False)
 
     def embed(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """The embeddings from each table, float32 `[time, batch, width]`."""
@@ -191,7 +193,11 @@ class SentimentRNN(keras.Model):
         return tf.reshape(tf.where(known, places + 1, 0), tf.shape(token_ids))
 
     def logits(
-        self, rows: dict[str, tf.Tensor], mask: tf.Tensor, noise: Noise | None = None
+        self,
+        rows: dict[str, tf.Tensor],
+        mask: tf.Tensor,
+        noise: Noise | None = None,
+        compiled: bool = True,
     ) -> tf.Tensor:
         """The logits of the probability that a review is positive.
 
@@ -199,6 +205,7 @@ class SentimentRNN(keras.Model):
             rows: the embeddings from each table, float32 `[time, batch, width]`.
             mask: bool `[time, batch]`, true for tokens.
             noise: draws dropout in training, with static shapes; None for inference.
+            compiled: whether XLA may compile this; else an LSTM takes an operation that it lacks.
 
         Returns:
             float32 `[batch]`.
@@ -206,7 +213,10 @@ class SentimentRNN(keras.Model):
         embedded = tf.concat(list(rows.values()), axis=-1)
         if noise is not None:
             embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)
-        return self.read(self.project(embedded), embedded, mask, noise)
+        if compiled or self.config["cell"] != "lstm":
+            return self.read(self.project(embedded), embedded, mask, noise)
+        mask = self._read_mask(mask)
+        return self._output(self._recur_in_blocks(embedded, mask), embedded, mask, noise)
 
     def project(self, embedded: tf.Tensor) -> tf.Tensor:
         """What the recurrences read of embeddings, float32 `[..., width]`: their projections.
@@ -230,13 +240,22 @@ class SentimentRNN(keras.Model):
 
         `embedded` is for the skip connection; None without one.
         """
-        if not self.config["masked"]:
-            mask = tf.ones_like(mask)
-        mask = mask[..., tf.newaxis]
-        pooled = [
-            pool(outputs, read_mask, self.config["pooling"])
-            for outputs, read_mask in self._recur(projected, mask, training=noise is not None)
-        ]
+        mask = self._read_mask(mask)
+        read = self._recur(projected, mask, training=noise is not None)
+        return self._output(read, embedded, mask, noise)
+
+    def _read_mask(self, mask: tf.Tensor) -> tf.Tensor:
+        """Of `[time, batch]`, `[time, batch, 1]`: true where the recurrences step."""
+        return (mask if self.config["masked"] else tf.ones_like(mask))[..., tf.newaxis]
+
+    def _output(
+        self,
+        read: list[tuple[tf.Tensor, tf.Tensor]],
+        embedded: tf.Tensor | None,
+        mask: tf.Tensor,
+        noise: Noise | None,
+    ) -> tf.Tensor:
+        pooled = [pool(outputs, read_mask, self.config["pooling"]) for outputs, read_mask in read]
         if self.config["skip_connection"]:
             pooled.append(pool(embedded, mask, "max_mean"))
         features = tf.concat(pooled, axis=-1)
@@ -262,6 +281,20 @@ class SentimentRNN(keras.Model):
             )
         outputs = recur(CELLS[self.config["cell"]], directions, training)
         return [(o, direction.mask) for o, direction in zip(outputs, directions, strict=True)]
+
+    def _recur_in_blocks(
+        self, embedded: tf.Tensor, mask: tf.Tensor
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """As `_recur`; for the pooling "last" each direction has a single step, the last."""
+        lengths = tf.reduce_sum(tf.cast(mask[..., 0], tf.int32), axis=0)
+        result: list[tuple[tf.Tensor, tf.Tensor]] = []
+        for kernel, recurrent_kernel, bias in self._recurrences:
+            weights = [tf.convert_to_tensor(v) for v in (kernel, recurrent_kernel, bias[0])]
+            outputs = block_lstm(embedded, lengths, *weights, backward=bool(result))
+            if self.config["pooling"] == "last":
+                outputs = last_outputs(outputs, lengths)[tf.newaxis]
+            result.append((outputs, mask))
+        return result
 
 
 def pool(outputs: tf.Tensor, mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:

@@ -35,7 +35,7 @@ def trained(request, prepared, tmp_path_factory) -> Path:
     """A model of a few steps, padded on that side."""
     root = tmp_path_factory.mktemp(request.param)
     config = TrainConfig(
-        cell="gru" if request.param == "right" else "simple_rnn",
+        cell="lstm" if request.param == "right" else "simple_rnn",
         padding=request.param,
         pooling="max_mean" if request.param == "right" else "last",
         embedding_size=8,

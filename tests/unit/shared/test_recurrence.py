@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.shared.model import SentimentRNN, pool
+from components.shared.model import Pooling, SentimentRNN, pool
 from components.shared.recurrence import CELLS, CellName, Direction, recur
 
 TIME, BATCH, HIDDEN = 7, 3, 4
@@ -110,6 +110,25 @@ def test_a_bidirectional_model_concatenates_the_final_states_of_both_directions(
         features = np.concatenate(final)
         expected.append(features @ weights["output_kernel"][:, 0] + weights["output_bias"][0])
     np.testing.assert_allclose(model(token_ids.astype(np.int32)), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["last", "max", "mean", "max_mean"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_an_lstm_gives_the_same_with_and_without_xla(pooling: Pooling, masked: bool) -> None:
+    model = SentimentRNN(
+        vocabulary_size=30, cell="lstm", bidirectional=True, embedding_size=5, hidden_size=HIDDEN,
+        pooling=pooling, masked=masked, bigram_vocabulary_size=0, bigram_embedding_size=1,
+        skip_connection=True, dropout_rate=0.0, seed=1,
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.normal(size=weight.shape))
+    token_ids = random.integers(2, 30, size=(BATCH, TIME)).astype(np.int32)
+    padding = ~mask()[..., 0].T
+    token_ids[padding if masked else padding[:, ::-1]] = 0
+    compiled = tf.function(model.logits, jit_compile=True)
+    expected = compiled(model.embed(token_ids), tf.constant(token_ids.T != 0))
+    np.testing.assert_allclose(model(token_ids), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
