@@ -136,6 +136,25 @@ def seed() -> PipelineConfig:
     )
 
 
+def lstm() -> PipelineConfig:
+    """The published model with an LSTM in place of its plain RNN."""
+    return _seed_with(cell="lstm")
+
+
+def gru() -> PipelineConfig:
+    """The published model with a GRU in place of its plain RNN."""
+    return _seed_with(cell="gru")
+
+
+def bidirectional() -> PipelineConfig:
+    """The published model with a second plain RNN that reads backwards, its padding last."""
+    return _seed_with(bidirectional=True)
+
+
+def _seed_with(**changes: Any) -> PipelineConfig:
+    return replace(seed(), train=replace(seed().train, **changes))
+
+
 def debug() -> PipelineConfig:
     """A small model that takes the whole pipeline from end to end in under a minute."""
     return PipelineConfig(
@@ -161,6 +180,9 @@ def debug() -> PipelineConfig:
 PRESETS: dict[str, Callable[[], PipelineConfig]] = {
     "default": default,
     "seed": seed,
+    "lstm": lstm,
+    "gru": gru,
+    "bidirectional": bidirectional,
     "debug": debug,
 }
 
