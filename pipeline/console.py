@@ -32,9 +32,8 @@ class Console:
         self._clock = clock
         self._live = terminal and not verbose
         self._color = terminal and not os.environ.get("NO_COLOR")
-        self._progress = ""
         self._shown = clock()
-        self._running: Task | None = None
+        self._running: dict[str, tuple[Task, str]] = {}
 
     @property
     def live(self) -> bool:
@@ -48,18 +47,19 @@ class Console:
 
     def say_all(self, lines: Iterable[str]) -> None:
         """Shows what there is to say when no task runs any more."""
-        self._running = None
+        self._running.clear()
         for line in lines:
             self.say(line)
 
     def started(self, task: Task) -> None:
         """Shows that the task runs."""
-        self._running, self._progress, self._shown = task, "", self._clock()
+        self._shown = self._clock()
+        self._now_at(task, "")
         self.tick()
 
     def progressed(self, task: Task, text: str) -> None:
         """Shows how far it is."""
-        self._progress = text
+        self._now_at(task, text)
         if self._live:
             self.tick()
         elif not self._verbose and self._clock() - self._shown >= _PLAIN_INTERVAL:
@@ -73,7 +73,7 @@ class Console:
 
     def finished(self, task: Task) -> None:
         """Shows how it ended."""
-        self._running = None
+        self._running.pop(task.name, None)
         self.say(self._line(task, task.state, task.figure))
 
     def skipped(self, name: str, why: str) -> None:
@@ -81,12 +81,17 @@ class Console:
         self.say(f"{name:<{_NAME_WIDTH}} skipped            {why}")
 
     def tick(self) -> None:
-        """Brings the live line up to date."""
-        if self._live and self._running is not None:
+        """Brings the live line up to date: that of the task that was the last to say something."""
+        if self._live and self._running:
             width = shutil.get_terminal_size().columns
-            line = self._line(self._running, State.RUNNING, self._progress, width - 1)
+            task, text = next(reversed(self._running.values()))
+            line = self._line(task, State.RUNNING, text, width - 1)
             self._stream.write(f"\r\x1b[K{line}")
             self._stream.flush()
+
+    def _now_at(self, task: Task, text: str) -> None:
+        self._running.pop(task.name, None)
+        self._running[task.name] = (task, text)
 
     def _clear(self) -> None:
         if self._live:

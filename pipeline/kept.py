@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import events
+from pipeline.loops import iteration
 
 TASKS = "tasks"
 """The folder of a run with the outputs of its tasks."""
@@ -56,13 +57,14 @@ def _run_process(command: Sequence[str], variables: dict[str, str], tasks_lock: 
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="")
-        print("\n")
+        # Ends a line that the task hasn't.
+        print()
     return process.returncode
 
 
 def _keeping(handler: type) -> type:
     """KFP's handler of a task, but for one that is finished already, which isn't run again."""
-    ran: list[str] = []
+    ran: set[str | None] = set()
 
     class Keeping(handler):
         def run(self) -> Any:
@@ -70,11 +72,14 @@ def _keeping(handler: type) -> type:
 
             request, digest = _request(self.full_command)
             folder = Path(request["outputs"]["outputFile"]).parent
-            # What comes after a task that has run once more has other inputs.
-            if not ran and _is_finished(folder, digest):
+            here = iteration()
+            # What comes after a task that has run once more has other inputs; the iterations of a
+            # loop don't come after one another.
+            before = ran & {None, here} if here else ran
+            if not before and _is_finished(folder, digest):
                 events.figure("kept from before")
                 return Status.SUCCESS
-            ran.append(folder.name)
+            ran.add(here)
             shutil.rmtree(folder, ignore_errors=True)
             status = super().run()
             # The exit task tells how each attempt has ended.

@@ -67,6 +67,7 @@ def main() -> int:
 
     from pipeline.compile import compile_for_this_machine
     from pipeline.kept import keep_finished_tasks
+    from pipeline.loops import side_by_side
 
     package = Path(request["package"])
     if not package.exists():
@@ -83,7 +84,8 @@ def main() -> int:
         text = text.replace(placeholder, Path(request["run_dir"]).name)
     pipeline = components.load_component_from_text(text)
     try:
-        pipeline(**request["arguments"])
+        with side_by_side():
+            pipeline(**request["arguments"])
     except RuntimeError as error:
         print(error)
         return 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from components.shared import events
+from pipeline.loops import INDENTATION, marked
 
 RUNNER = "pipeline"
 """Whose log holds what no task has printed."""
@@ -21,8 +22,6 @@ _STARTED = re.compile(_LOG_PREFIX + r"Executing task '(?P<name>.+)'")
 _FINISHED = re.compile(
     _LOG_PREFIX + r"Task '(?P<name>.+)' finished with status (?P<status>SUCCESS|FAILURE)"
 )
-# KFP indents what a task prints, and nothing of its own while the task runs.
-_INDENTATION = "    "
 
 
 class State(StrEnum):
@@ -82,7 +81,10 @@ class Observer(Protocol):
 
 
 class TaskStream:
-    """Reads the lines that KFP's local runner prints, the tasks running one after another."""
+    """Reads the lines that KFP's local runner prints.
+
+    Tasks run one after another, but for those of a loop, whose lines are marked with their names.
+    """
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class TaskStream:
         self._observer = observer
         self._hidden = hidden
         self._clock = clock
-        self._current: Task | None = None
+        self._running: dict[str, Task] = {}
         self._files: dict[str, TextIO] = {}
         self._runner_tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
@@ -133,9 +135,10 @@ class TaskStream:
         line = _COLOR.sub("", line)
         for secret, substitute in self._hidden.items():
             line = line.replace(secret, substitute)
-        task = self._current
-        if task is not None and line.startswith(_INDENTATION):
-            self._task_line(task, line.removeprefix(_INDENTATION).rstrip())
+        if self._running and line.startswith(INDENTATION):
+            name, text = marked(line.removeprefix(INDENTATION).rstrip())
+            newest = next(reversed(self._running.values()))
+            self._task_line(self._running.get(name or "", newest), text)
         elif line.strip():
             self._runner_line(line.rstrip())
 
@@ -162,10 +165,11 @@ class TaskStream:
             name = match["name"]
             before = self.tasks.get(name)
             started = before.started if before else self._clock()
-            self._current = self.tasks[name] = Task(name, started, self.log(name))
-            self._observer.started(self._current)
+            self._running[name] = self.tasks[name] = Task(name, started, self.log(name))
+            self._observer.started(self.tasks[name])
         elif (match := _FINISHED.fullmatch(line)) and match["name"] in self.tasks:
-            task, self._current = self.tasks[match["name"]], None
+            task = self.tasks[match["name"]]
+            self._running.pop(task.name, None)
             task.state = State.SUCCEEDED if match["status"] == "SUCCESS" else State.FAILED
             task.seconds = self._clock() - task.started
             self._observer.finished(task)
