@@ -22,6 +22,7 @@ from pipeline.commands.predict import predict
 from pipeline.commands.run import run
 from pipeline.commands.schedule import schedule
 from pipeline.commands.submit import submit
+from pipeline.commands.sweep import sweep
 from pipeline.commands.task import task
 from pipeline.process import Terminated
 
@@ -86,5 +87,5 @@ def cli() -> None:
     """From raw movie reviews to a served sentiment model."""
 
 
-for _command in (run, predict, compile_command, task, submit, models, schedule):
+for _command in (run, sweep, predict, compile_command, task, submit, models, schedule):
     cli.add_command(_command)

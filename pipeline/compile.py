@@ -53,6 +53,20 @@ def compile_for_this_machine(package: Path, image: str | None = None) -> None:
     _write(package, _compiled(sentiment_pipeline(image or DEFAULT_IMAGE)))
 
 
+def compiled_sweep(parallelism: int, kubernetes: KubernetesOptions) -> bytes:
+    """The pipeline of a sweep for a cluster, as YAML; see `compiled_pipeline`."""
+    from pipeline.sweep.definition import sweep_pipeline
+
+    return _compiled(sweep_pipeline(parallelism, kubernetes.image, kubernetes))
+
+
+def compile_sweep_for_this_machine(package: Path, parallelism: int) -> None:
+    """Writes the pipeline of a sweep for KFP's local runner; see `compile_for_this_machine`."""
+    from pipeline.sweep.definition import sweep_pipeline
+
+    _write(package, _compiled(sweep_pipeline(parallelism)))
+
+
 def as_yaml(documents: Iterable[Any]) -> bytes:
     """Documents as YAML that Go's parsers, which KFP and kubectl read it with, take for the same.
 

@@ -13,14 +13,14 @@ from components.notify.component import notify
 from components.preprocess.component import preprocess
 from components.push.component import push
 from components.shared.image import DEFAULT_IMAGE
-from components.train.component import train
+from components.train.component import train, trial
 from pipeline.config import preset as named_preset
 from pipeline.kubernetes import KubernetesOptions
 from pipeline.pods import configure, workspace_config
 
 _DEFAULT = named_preset("default").to_mapping()
 # All others depend on more than their inputs: on what the source holds now, on the champion.
-_FUNCTIONS_OF_THEIR_INPUTS = (preprocess, train, export)
+_FUNCTIONS_OF_THEIR_INPUTS = (preprocess, train, trial, export)
 
 # KFP fills these in where a task is given them, but not where they are a parameter's default.
 _RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
@@ -37,7 +37,7 @@ def sentiment_pipeline(
         image: The image of every task.
         kubernetes: What the tasks need of a cluster; None for a run on this machine.
     """
-    make = partial(_make, image, kubernetes)
+    make = partial(make_task, image, kubernetes)
 
     @_pipeline(kubernetes or KubernetesOptions())
     def imdb_sentiment(
@@ -149,10 +149,17 @@ def _is_true(task: dsl.PipelineTask) -> Any:
     return task.outputs["Output"] == True  # noqa: E712
 
 
-def _make(
+def make_task(
     image: str, kubernetes: KubernetesOptions | None, component: Any, /, **inputs: Any
 ) -> dsl.PipelineTask:
-    """A task, as it runs."""
+    """A task, as it runs.
+
+    Args:
+        image: its image.
+        kubernetes: what it needs of a cluster; None for a run on this machine.
+        component: the KFP component.
+        inputs: the component's.
+    """
     task = component(**inputs)
     task.set_container_image(image)
     task.set_caching_options(component in _FUNCTIONS_OF_THEIR_INPUTS)

@@ -4,12 +4,12 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from pipeline.kubernetes import WEBHOOK_VARIABLE, KubernetesOptions
+from pipeline.kubernetes import WEBHOOK_VARIABLE, KubernetesOptions, Resources
 
 # A pod can be evicted or lose its node in any of these, and a source, a Beam cluster or a store may
 # be out of reach for a while. A push that fails has most often lost to another one, and notify
 # tries again by itself.
-_RETRIED = ("ingest", "preprocess", "train", "export", "evaluate")
+_RETRIED = ("ingest", "preprocess", "train", "trial", "export", "evaluate", "compare")
 _RETRIES = 3
 _DISPLAY_NAMES = {
     "ingest": "Ingest the reviews",
@@ -19,16 +19,25 @@ _DISPLAY_NAMES = {
     "evaluate": "Evaluate against the champion",
     "push": "Push to the registry",
     "notify": "Notify",
+    "trial": "Train a trial",
+    "compare": "Compare the trials",
 }
+_LIKE = {"trial": "train", "compare": "evaluate"}
+"""A sweep's own tasks: each is given what its like in a run is."""
 _FIRST_WAIT = "60s"
 # Counted from the start of the first attempt: after the default, an hour, a longer training that is
 # preempted would not be tried again.
 _RETRY_WINDOW = "604800s"
 
 
-def workspace_config(options: KubernetesOptions) -> dsl.PipelineConfig:
-    """The volume that the tasks of a run share; KFP makes one for each run."""
-    patch: dict[str, Any] = {"accessModes": ["ReadWriteOnce"]}
+def workspace_config(options: KubernetesOptions, at_once: bool = False) -> dsl.PipelineConfig:
+    """The volume that the tasks of a run share; KFP makes one for each run.
+
+    Args:
+        options: its size and storage class.
+        at_once: whether several tasks use it at the same time, which may be on several nodes.
+    """
+    patch: dict[str, Any] = {"accessModes": ["ReadWriteMany" if at_once else "ReadWriteOnce"]}
     if options.workspace_storage_class:
         patch["storageClassName"] = options.workspace_storage_class
     return dsl.PipelineConfig(
@@ -41,8 +50,9 @@ def workspace_config(options: KubernetesOptions) -> dsl.PipelineConfig:
 
 def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
     """Gives a task what its pod needs."""
+    like = _LIKE.get(task.name, task.name)
     task.set_display_name(_DISPLAY_NAMES[task.name])
-    _set_resources(task, options)
+    _set_resources(task, options.resources_of(like))
     if task.name in _RETRIED:
         task.set_retry(
             _RETRIES,
@@ -50,9 +60,9 @@ def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
             backoff_factor=2.0,
             backoff_max_duration=_RETRY_WINDOW,
         )
-    for key, value in options.labels_of(task.name).items():
+    for key, value in options.labels_of(like).items():
         kubernetes.add_node_selector(task, key, value)
-    for taint in options.tolerations_of(task.name):
+    for taint in options.tolerations_of(like):
         operator = "Exists" if taint.value is None else "Equal"
         kubernetes.add_toleration(task, operator=operator, **taint._asdict())
     if options.image_pull_secrets:
@@ -63,7 +73,7 @@ def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
         kubernetes.use_secret_as_env(task, secret, {key: name})
     for claim, path in options.mounts():
         kubernetes.mount_pvc(task, claim, path)
-    if task.name == "train":
+    if like == "train":
         _prepare_training(task, options)
     webhook = options.webhook()
     if webhook and task.name == "notify":
@@ -72,8 +82,7 @@ def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
         kubernetes.use_secret_as_env(task, secret, {key: WEBHOOK_VARIABLE}, optional=True)
 
 
-def _set_resources(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
-    given = options.resources_of(task.name)
+def _set_resources(task: dsl.PipelineTask, given: Resources) -> None:
     task.set_cpu_request(given.cpu).set_cpu_limit(_twice(given.cpu))
     task.set_memory_request(given.memory).set_memory_limit(given.memory)
 

@@ -142,11 +142,16 @@ def failure_lines(failed: RunFailed) -> Iterator[str]:
     yield f"The whole log: {failed.log}"
 
 
-def resume_lines(spec: RunSpec | None) -> Iterator[str]:
-    """How to go on with a run that has ended before its end; nothing before it began."""
+def resume_lines(spec: RunSpec | None, command: str = "run") -> Iterator[str]:
+    """How to go on with a run that has ended before its end; nothing before it began.
+
+    Args:
+        spec: the run.
+        command: what runs it.
+    """
     if spec is not None and spec.run_dir.is_dir():
         root = f" --pipeline-root {shlex.quote(str(spec.run_dir.parent))}"
-        yield f"To go on with it: imdb-pipeline run --resume {spec.run_id}{root}"
+        yield f"To go on with it: imdb-pipeline {command} --resume {spec.run_id}{root}"
 
 
 def _reason(failed: RunFailed) -> str:

@@ -13,7 +13,7 @@ from pipeline.plan import RunSpec, redacted, unwritable
 RUN_FILE = "run.json"
 
 
-def save(spec: RunSpec, settings: dict[str, Any]) -> None:
+def save(spec: RunSpec, settings: dict[str, Any], file: str = RUN_FILE) -> None:
     """Makes the folder of a run, and keeps in it what it takes to resume the run.
 
     A password or query in the URI of its source isn't kept.
@@ -21,6 +21,7 @@ def save(spec: RunSpec, settings: dict[str, Any]) -> None:
     Args:
         spec: the run.
         settings: how its tasks are run, as JSON values.
+        file: what keeps it; another name than a run's for what isn't one.
 
     Raises:
         InputError: the folder can't be made.
@@ -40,29 +41,32 @@ def save(spec: RunSpec, settings: dict[str, Any]) -> None:
         spec.run_dir.mkdir(parents=True)
     except OSError as error:
         raise unwritable(spec.run_dir.parent, error) from error
-    write_json(spec.run_dir / RUN_FILE, values)
+    write_json(spec.run_dir / file, values)
 
 
-def load(pipeline_root: str, run_id: str, source: str | None) -> tuple[RunSpec, dict[str, Any]]:
+def load(
+    pipeline_root: str, run_id: str, source: str | None, file: str = RUN_FILE
+) -> tuple[RunSpec, dict[str, Any]]:
     """The run that is to be resumed, and the settings that `save` was given.
 
     Args:
         pipeline_root: the folder of its folder.
         run_id: its name.
         source: its source again, needed where that is a URI with a password, which isn't kept.
+        file: what keeps it.
 
     Raises:
         InputError: there is no such run, or the source is missing or another one.
     """
     root = Path(pipeline_root).expanduser().resolve()
-    runs = {file.parent.name for file in root.glob(f"*/{RUN_FILE}")}
+    runs = {file.parent.name for file in root.glob(f"*/{file}")}
     if run_id not in runs:
         known = f"the newest there is {max(runs)}" if runs else "none is there"
         raise InputError(
-            f"--resume {run_id}: no run in {root} that could be resumed; {known}, or give its "
+            f"--resume {run_id}: no {Path(file).stem} in {root} that could be resumed; {known}, or give its "
             "--pipeline-root"
         )
-    path = root / run_id / RUN_FILE
+    path = root / run_id / file
     values = read_json(path)
     try:
         spec = RunSpec(

@@ -53,3 +53,54 @@ def train(
             f"validation accuracy {best['validation_accuracy']:.4f} "
             f"at epoch {history['best_epoch']} of {len(history['epochs'])}"
         )
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def trial(
+    examples: Input[Dataset],
+    vocabulary: Input[Artifact],
+    asked: dict,
+    workspace: str,
+    model_run: Output[Artifact],
+    metrics: Output[Metrics],
+) -> dict:
+    """Train one configuration of a sweep, and report its figures on validation.
+
+    A training that fails is a result, too, and doesn't fail the task.
+
+    Args:
+        examples: TFRecords of token ids by split.
+        vocabulary: The vocabulary that they were encoded with.
+        asked: The trial's number, and its configuration, a TrainConfig as JSON.
+        workspace: The folder that the tasks of the run share; keeps the checkpoints.
+        model_run: TensorBoard logs and the history by epoch.
+        metrics: Figures of the best epoch.
+
+    Returns:
+        The trial's number, and its figures or what went wrong.
+    """
+    from pathlib import Path
+
+    from components.shared import events
+    from components.shared.errors import task_boundary
+    from components.train.trial import try_out
+
+    number = int(asked["number"])
+    with task_boundary():
+        found = try_out(
+            examples.path,
+            vocabulary.path,
+            asked["config"],
+            model_run.path,
+            Path(workspace) / "trials" / str(number) / "checkpoints",
+        )
+        if "error" in found:
+            events.figure(f"failed: {found['error']}")
+        else:
+            for name, value in found.items():
+                metrics.log_metric(name, value)
+            events.figure(
+                f"validation accuracy {found['validation_accuracy']:.4f} "
+                f"at epoch {found['best_epoch']} of {found['epochs']}"
+            )
+    return {"number": number, **found}
