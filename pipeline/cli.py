@@ -22,6 +22,7 @@ from pipeline.commands.predict import predict
 from pipeline.commands.run import run
 from pipeline.commands.schedule import schedule
 from pipeline.commands.submit import submit
+from pipeline.commands.submit_sweep import submit_sweep
 from pipeline.commands.sweep import sweep
 from pipeline.commands.task import task
 from pipeline.process import Terminated
@@ -87,5 +88,8 @@ def cli() -> None:
     """From raw movie reviews to a served sentiment model."""
 
 
-for _command in (run, sweep, predict, compile_command, task, submit, models, schedule):
+for _command in (
+    *(run, sweep, predict, compile_command, task),
+    *(submit, submit_sweep, models, schedule),
+):
     cli.add_command(_command)

@@ -63,8 +63,8 @@ def load(
     if run_id not in runs:
         known = f"the newest there is {max(runs)}" if runs else "none is there"
         raise InputError(
-            f"--resume {run_id}: no {Path(file).stem} in {root} that could be resumed; {known}, or give its "
-            "--pipeline-root"
+            f"--resume {run_id}: no {Path(file).stem} in {root} that could be resumed; {known}, "
+            "or give its --pipeline-root"
         )
     path = root / run_id / file
     values = read_json(path)

@@ -15,7 +15,9 @@ _Z = 1.96
 
 
 def compare(
-    trials: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], comparison: str | Path
+    trials: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    comparison: str | Path,
 ) -> dict[str, Any]:
     """Ranks the trials.
 
@@ -102,9 +104,9 @@ def summary(found: Mapping[str, Any]) -> str:
     lines = [
         *_table(found),
         "",
-        f"Best: trial {best['number']}, {best['validation_accuracy']:.4f} on {reviews:,} validation "
-        f"reviews. So few place it between {low:.4f} and {high:.4f},",
-        f"95 times in 100, and the best of several is flattered. {_alike(found['alike'])}",
+        f"Best: trial {best['number']}, {best['validation_accuracy']:.4f}. So few reviews, "
+        f"{reviews:,}, say no more than {low:.4f} to {high:.4f},",
+        f"and the best of several is flattered. {_alike(found['alike'])}",
         "",
         f"    {arguments(best['values'])}",
     ]
@@ -113,9 +115,8 @@ def summary(found: Mapping[str, Any]) -> str:
 
 def _alike(numbers: Sequence[int]) -> str:
     if not numbers:
-        return "No other trial lies as high."
-    named = ", ".join(map(str, numbers))
-    return f"As high as that lie {len(numbers)} more: {named}."
+        return "No other trial lies in that range."
+    return f"In that range lie other trials too: {', '.join(map(str, numbers))}."
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:

@@ -22,8 +22,8 @@ def write_picture(found: Mapping[str, Any], path: Path) -> None:
     panels[0].set_ylabel("validation accuracy")
     failed = len(found["trials"]) - len(done)
     figure.suptitle(
-        f"{len(done)} trials on {found['validation_reviews']:,} validation reviews"
-        + (f", {failed} failed" if failed else "")
+        f"{len(done)} trials on {found['validation_reviews']:,} validation reviews, with intervals "
+        "of 95 %" + (f", {failed} failed" if failed else "")
     )
     figure.savefig(path, metadata={"Software": None})
 

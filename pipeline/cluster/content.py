@@ -34,8 +34,13 @@ def version_name(package: bytes) -> str:
     return f"sha256-{hashlib.sha256(package).hexdigest()[:_DIGITS]}"
 
 
-def uploaded(connection: Connection, package: bytes) -> Version:
+def uploaded(connection: Connection, package: bytes, pipeline: str = PIPELINE) -> Version:
     """The version with the content of a compiled pipeline, made if it isn't there.
+
+    Args:
+        connection: to the server.
+        package: the compiled pipeline.
+        pipeline: what it is called.
 
     Raises:
         InputError: the server refuses the pipeline, or the user may not add one.
@@ -44,12 +49,12 @@ def uploaded(connection: Connection, package: bytes) -> Version:
     name = version_name(package)
     pipeline_id, _ = _found_or_made(
         connection,
-        lambda: _pipeline(connection),
+        lambda: _pipeline(connection, pipeline),
         lambda: (
             connection.pipelines.pipeline_service_create_pipeline(
                 kfp_server_api.V2beta1Pipeline(
-                    name=PIPELINE,
-                    display_name=PIPELINE,
+                    name=pipeline,
+                    display_name=pipeline,
                     description=_DESCRIPTION,
                     namespace=connection.namespace,
                 )
@@ -104,10 +109,10 @@ def _found_or_made(
             return found, False
 
 
-def _pipeline(connection: Connection) -> str | None:
+def _pipeline(connection: Connection, name: str) -> str | None:
     scope = {"namespace": connection.namespace} if connection.namespace else {}
     try:
-        found = connection.pipelines.pipeline_service_get_pipeline_by_name(PIPELINE, **scope)
+        found = connection.pipelines.pipeline_service_get_pipeline_by_name(name, **scope)
     except kfp_server_api.ApiException as error:
         if error.status == 404 and server_reason(error.body) is not None:
             return None

@@ -1,7 +1,7 @@
 """What a run on a cluster is asked for, checked before anything is sent."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,6 +12,7 @@ from pipeline.config import PipelineConfig
 from pipeline.plan import BUILT_IN_SOURCES
 
 PIPELINE = "imdb-sentiment"
+SWEEP_PIPELINE = "imdb-sentiment-sweep"
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SOURCE_SCHEMES = ("http", "https", "s3", "gs", "az", "file")
@@ -87,9 +88,27 @@ class RunRequest:
         }
 
 
-def default_run_name(preset: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRequest(RunRequest):
+    """What to sweep on a cluster."""
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    """Of each its number, the names of the searched keys, and a TrainConfig as JSON."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The parameters of the sweep's pipeline."""
+        configs = self.config.arguments()
+        return {
+            "trials": self.trials,
+            "source": self.source,
+            "serving_dir": self.serving_dir,
+            **{name: configs[name] for name in ("ingest_config", "preprocess_config")},
+        }
+
+
+def default_run_name(preset: str, pipeline: str = PIPELINE) -> str:
     """A name to read, with the time in UTC."""
-    return f"{PIPELINE} {preset} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{pipeline} {preset} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _check_place(name: str, text: str, schemes: tuple[str, ...], others: str = "") -> None:

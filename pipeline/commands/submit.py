@@ -9,10 +9,11 @@ import click
 
 from components.shared.errors import FAILURE_EXIT, NOT_BLESSED_EXIT, Failure, InputError
 from pipeline.cluster.options import ClusterOptions
-from pipeline.cluster.request import RunRequest, default_run_name
+from pipeline.cluster.request import PIPELINE, RunRequest, default_run_name
 from pipeline.commands.cluster import ENVIRONMENT_HELP, cluster_options
 from pipeline.commands.kubernetes import kubernetes_options
 from pipeline.commands.options import keys_help, run_options
+from pipeline.commands.start import begin, place_options, require_names
 from pipeline.config import preset as named_preset
 from pipeline.console import Console, printable
 from pipeline.kubernetes import KubernetesOptions
@@ -33,30 +34,7 @@ STILL_RUNNING_EXIT = 4
     required=True,
     help="The registry: s3://, gs:// or az://, or an absolute path in a volume of the pods.",
 )
-@click.option(
-    "--pipeline-root",
-    metavar="URI",
-    envvar="KFP_PIPELINE_ROOT",
-    show_envvar=True,
-    help="Gets the outputs of the tasks: s3://, gs:// or minio://.  [default: KFP's own]",
-)
-@click.option(
-    "--experiment",
-    metavar="NAME",
-    default="imdb-sentiment",
-    show_default=True,
-    envvar="KFP_EXPERIMENT",
-    show_envvar=True,
-    help="Holds the run; made if it isn't there.",
-)
-@click.option(
-    "--service-account",
-    metavar="NAME",
-    envvar="KFP_SERVICE_ACCOUNT",
-    show_envvar=True,
-    help="Whom the pods run as.  [default: KFP's own]",
-)
-@click.option("--run-name", metavar="NAME", help="[default: the pipeline, preset and time]")
+@place_options
 @click.option(
     "--skip-unchanged",
     is_flag=True,
@@ -109,47 +87,31 @@ def _submitted(
     """Starts a run and, where that is wanted, waits for its end; `found` gets what there is."""
     request = _request(cluster, options)
     name = options["run_name"] or default_run_name(options["preset"])
-    # They take their time to import, which a mistake needn't wait for.
-    from pipeline.cluster.connection import connect
-    from pipeline.cluster.content import experiment, uploaded
-    from pipeline.cluster.submit import start, task_names, without_cache
-    from pipeline.compile import compiled_pipeline
 
-    connection = connect(cluster)
-    experiment_id = experiment(connection, options["experiment"])
-    package = compiled_pipeline(kubernetes)
-    if not options["cache"]:
-        package = without_cache(package)
-    version = uploaded(connection, package)
-    if kubernetes.local_image:
-        console.say(f"Warning: {kubernetes.local_image}")
-    console.say(f"Version {version.name}, {'uploaded' if version.made else 'already there'}")
-    run_id = start(connection, version, experiment_id, name, request)
-    link = cluster.run_link(run_id, connection.multi_user)
-    console.say_all([f"Run {run_id}, {name}", link])
-    found |= {
-        "run_id": run_id,
-        "run_name": name,
-        "link": link,
-        "experiment_id": experiment_id,
-        "pipeline_id": version.pipeline_id,
-        "version_id": version.version_id,
-        "version": version.name,
-        "uploaded": version.made,
-    }
+    def compiled() -> bytes:
+        from pipeline.cluster.submit import without_cache
+        from pipeline.compile import compiled_pipeline
+
+        package = compiled_pipeline(kubernetes)
+        return package if options["cache"] else without_cache(package)
+
+    connection, package = begin(
+        cluster, request, compiled, pipeline=PIPELINE, name=name, console=console, found=found,
+        experiment=options["experiment"], warning=kubernetes.local_image,
+    )  # fmt: skip
     if not options["wait"]:
         return 0
+    from pipeline.cluster.submit import task_names
     from pipeline.cluster.wait import Watch
 
+    run_id, link = found["run_id"], found["link"]
     watch = Watch(connection, run_id, task_names(package), console, options["timeout"])
     return _followed(watch, link, found)
 
 
 def _request(cluster: ClusterOptions, options: dict[str, Any]) -> RunRequest:
     """What is asked for, checked."""
-    for name in ("run_name", "experiment"):
-        if options[name] is not None and not options[name].strip():
-            raise InputError(f"{name} is blank: give a name")
+    require_names(options)
     return RunRequest(
         source=options["source"],
         preset=options["preset"],

@@ -10,14 +10,11 @@ from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.shared.image import DEFAULT_IMAGE
 from components.train.component import trial
+from pipeline.cluster.request import SWEEP_PIPELINE
 from pipeline.config import preset as named_preset
 from pipeline.definition import make_task
 from pipeline.kubernetes import KubernetesOptions
 from pipeline.pods import workspace_config
-
-PIPELINE = "imdb-sentiment-sweep"
-REGISTRY = "serving"
-"""The folder of the workspace in which ingest finds no champion: a sweep has none, and makes none."""
 
 _DEFAULT = named_preset("default").to_mapping()
 _WORKSPACE = dsl.constants.WORKSPACE_MOUNT_PATH
@@ -36,7 +33,7 @@ def sweep_pipeline(
     make = partial(make_task, image, kubernetes)
 
     @dsl.pipeline(
-        name=PIPELINE,
+        name=SWEEP_PIPELINE,
         display_name="IMDB sentiment sweep",
         description="Trains many configurations of one model on the same reviews, and compares "
         "them by their accuracy on validation; the test split is never read.",
@@ -45,7 +42,7 @@ def sweep_pipeline(
     def imdb_sentiment_sweep(
         trials: list[dict],
         source: str = "tfds",
-        serving_dir: str = f"{_WORKSPACE}/{REGISTRY}",
+        serving_dir: str = f"{_WORKSPACE}/serving",
         image: str = image,
         workspace: str = _WORKSPACE,
         ingest_config: dict = _DEFAULT["ingest"],

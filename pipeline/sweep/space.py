@@ -133,7 +133,7 @@ def _range(key: str, found: re.Match[str], config: PipelineConfig) -> BaseDistri
     low, high = (_checked(key, found[name], config) for name in ("low", "high"))
     log = found["log"] is not None
     if low is None or high is None or low >= high:
-        raise InputError(f"--search {key}={found[0]}: must be LOW..HIGH, two numbers, LOW below HIGH")
+        raise InputError(f"--search {key}={found[0]}: must be two numbers, the lesser one first")
     if log and low <= 0:
         raise InputError(f"--search {key}={found[0]}: a range with :log must begin above 0")
     return (IntDistribution if kind is int else FloatDistribution)(low, high, log=log)

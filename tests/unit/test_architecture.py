@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("ingest", "preprocess", "train", "export", "evaluate", "push", "notify")
+TASKS = ("ingest", "preprocess", "train", "export", "evaluate", "push", "notify", "compare")
 FILES = [*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("components/**/*.py")]
 
 
