@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from components.shared.errors import Failure, InputError
 from pipeline.cluster.options import ClusterOptions
 from pipeline.cluster.request import SWEEP_PIPELINE, SweepRequest, default_run_name
 from pipeline.commands.cluster import ENVIRONMENT_HELP, cluster_options
@@ -41,6 +42,28 @@ def submit_sweep(
     input.
     """
     require_search(options["search"])
+    console = Console(sys.stderr if as_json else sys.stdout, verbose=False)
+    found: dict[str, Any] = {"run_id": None}
+    try:
+        _start(cluster, kubernetes, options, console, found)
+    except (InputError, Failure) as error:
+        # `main` says what happened.
+        found |= {"error": str(error), "input_error": isinstance(error, InputError)}
+        raise
+    finally:
+        if as_json:
+            click.echo(json.dumps(found, ensure_ascii=False).encode())
+    return 0
+
+
+def _start(
+    cluster: ClusterOptions,
+    kubernetes: KubernetesOptions,
+    options: dict[str, Any],
+    console: Console,
+    found: dict[str, Any],
+) -> None:
+    """Draws the trials and starts the run; `found` gets what there is."""
     require_names(options)
     # It takes its time to import.
     from pipeline.sweep.space import parse_space, sample, trials
@@ -62,13 +85,9 @@ def submit_sweep(
 
         return compiled_sweep(options["parallelism"], kubernetes)
 
-    console = Console(sys.stderr if as_json else sys.stdout, verbose=False)
-    found: dict[str, Any] = {"trials": len(drawn)}
+    found["trials"] = len(drawn)
     name = options["run_name"] or default_run_name(options["preset"], SWEEP_PIPELINE)
     begin(
         cluster, request, compiled, pipeline=SWEEP_PIPELINE, name=name, console=console,
         found=found, experiment=options["experiment"], warning=kubernetes.local_image,
     )  # fmt: skip
-    if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False).encode())
-    return 0

@@ -70,6 +70,7 @@ def test_only_preprocessing_knows_beam() -> None:
         "components.notify.webhook",
         "components.ingest.unchanged",
         "components.evaluate.gate",
+        "components.compare.compare",
         "components.shared.registry.registry",
         "components.shared.config",
         "pipeline.cli",
