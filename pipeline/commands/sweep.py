@@ -38,7 +38,7 @@ def search_options(command: Any) -> Any:
         click.option(
             "--trials",
             "count",
-            type=click.IntRange(1, 1000),
+            type=click.IntRange(1, 200),
             default=20,
             show_default=True,
             help="How many to train; fewer where there are fewer combinations.",
