@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.shared.config import TrainConfig
-from components.shared.model import Noise, SentimentRNN
+from components.shared.model import SentimentRNN
+from components.shared.noise import Noise
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import Batch
 from components.train.distinct import Distinct
