@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	if $$python -c '$(IS_PYTHON_311)' 2>/dev/null; then command -v $$python; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint audit image image-gpu clean
+.PHONY: help setup run test lint audit bench image image-gpu clean
 
 # The client, the base and the name of the images; PIP_INDEX_URL is passed on, or, for one with a
 # password, PIP_CONF, the path of a pip.conf.
@@ -47,6 +47,12 @@ lint: setup  ## Check style and types.
 
 audit: setup  ## Look the locked packages up among known vulnerabilities.
 	@.ci/audit
+
+BENCHMARKS := training preprocessing end_to_end serving replicas
+bench: setup  ## Compare speeds with Keras's and TFX's; ARGS="--source FILE" brings other reviews.
+	@status=0; for name in $(BENCHMARKS); do \
+		.venv/bin/python tests/benchmarks/$$name.py --json build/bench/$$name.json $(ARGS) || status=1; \
+	done; exit $$status
 
 image:  ## Build the image that the tasks run in; ARGS="..." goes to `docker build`.
 	@$(BUILD_IMAGE) --tag '$(IMAGE):latest' .
