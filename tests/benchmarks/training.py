@@ -121,7 +121,7 @@ def compare(folder: Path, options: argparse.Namespace) -> int:
 
 
 def _side(folder: Path, side: str, config: str = "seed") -> Any:
-    words = ["--side", side, "--config", config, "--folder", folder]
+    words: list[str | Path] = ["--side", side, "--config", config, "--folder", folder]
     return partial(measure, [sys.executable, __file__, *words])
 
 
