@@ -8,6 +8,7 @@ of which the faster counts. A run of the pipeline is then shown task by task: wh
 and what is overhead, which is all else, the imports within the work and those of its processes too.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -54,15 +55,17 @@ _CLOCK = Path(__file__).with_name("clock")
 
 def main() -> int:
     """Runs the comparison; 0 where every target was reached."""
-    options = parser(__doc__, pairs=3).parse_args()
+    arguments = parser(__doc__, pairs=3)
+    arguments.add_argument("--modes", nargs="*", choices=TFX_MODES, default=list(TFX_MODES))
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
-        return bench(Path(folder), options.source, options.pairs, options.json)
+        return bench(Path(folder), options)
 
 
-def bench(folder: Path, source: str, pairs: int, path: Path | None) -> int:
+def bench(folder: Path, options: argparse.Namespace) -> int:
     """The comparison, in a scratch folder."""
     tfx = tfx_command()
-    reviews = salted(labelled_reviews(source), REVIEWS)
+    reviews = salted(labelled_reviews(options.source), REVIEWS)
     (folder / "csv").mkdir()
     write_csv(reviews, folder / "csv" / "imdb.csv")
     write_archive(reviews, folder / "reviews.tar.gz")
@@ -72,8 +75,9 @@ def bench(folder: Path, source: str, pairs: int, path: Path | None) -> int:
     peers = {
         mode: lambda mode=mode, workers=workers: _tfx(tfx, folder, mode, workers, steps, eval_steps)
         for mode, workers in TFX_MODES.items()
+        if mode in options.modes
     }
-    figures = alternate({"pipeline": lambda: pipeline(folder), **peers}, pairs)
+    figures = alternate({"pipeline": lambda: pipeline(folder), **peers}, options.pairs)
     best = min(peers, key=lambda mode: statistics.median(column(figures[mode], "wall_s")))
     overheads = [run["overhead_s"] / run["wall_s"] for run in figures["pipeline"]]
     row = Row(
@@ -84,7 +88,7 @@ def bench(folder: Path, source: str, pairs: int, path: Path | None) -> int:
         theirs=column(figures[best], "wall_s"),
         target=2,
     )
-    reached = report("End to end", [row], path, figures=figures, overhead=overheads)
+    reached = report("End to end", [row], options.json, figures=figures, overhead=overheads)
     _show(figures["pipeline"][-1])
     return 0 if reached and statistics.median(overheads) <= MAX_OVERHEAD else 1
 

@@ -8,6 +8,7 @@ StatisticsGen, SchemaGen and Transform in its two modes, of which the faster cou
 pipeline runs on up to 400,000 reviews, with one and with two Beam workers.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -61,15 +62,17 @@ def main() -> int:
     """Runs the comparisons; 0 where every target was reached."""
     options = parser(__doc__, pairs=3)
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    options.add_argument("--modes", nargs="*", choices=TFX_MODES, default=list(TFX_MODES))
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="preprocessing-") as folder:
-        return bench(Path(folder), chosen.source, chosen.sizes, chosen.pairs, chosen.json)
+        return bench(Path(folder), chosen)
 
 
-def bench(folder: Path, source: str, sizes: Sequence[int], pairs: int, path: Path | None) -> int:
+def bench(folder: Path, options: argparse.Namespace) -> int:
     """All comparisons, in a scratch folder."""
+    sizes, pairs = options.sizes, options.pairs
     tfx = tfx_command()
-    reviews = labelled_reviews(source)
+    reviews = labelled_reviews(options.source)
     (folder / "csv").mkdir()
     write_csv(salted(reviews, REVIEWS), folder / "csv" / "imdb.csv")
     for size in {REVIEWS, *sizes}:
@@ -77,6 +80,7 @@ def bench(folder: Path, source: str, sizes: Sequence[int], pairs: int, path: Pat
     peers = {
         mode: lambda mode=mode, workers=workers: _tfx(tfx, folder, mode, workers)
         for mode, workers in TFX_MODES.items()
+        if mode in options.modes
     }
     # Once each beforehand: Python compiles what it hasn't yet, and this is what is compared.
     ours = pipeline(folder, REVIEWS)
@@ -98,7 +102,7 @@ def bench(folder: Path, source: str, sizes: Sequence[int], pairs: int, path: Pat
     ]
     by_size = {size: pipeline(folder, size) for size in sizes}
     rows += [_several_workers(folder, size, pairs) for size in sorted({min(sizes), max(sizes)})]
-    reached = report("Preprocessing", rows, path, work=work, tfx=figures, sizes=by_size)
+    reached = report("Preprocessing", rows, options.json, work=work, tfx=figures, sizes=by_size)
     return 0 if _show_sizes(by_size) and reached else 1
 
 
