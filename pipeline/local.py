@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.shared.registry.serving_dir import remove_probes
 from pipeline.lock import claimed, note_group
 from pipeline.plan import RunSpec, local_path, redacted
 from pipeline.process import lines, process_group
@@ -132,6 +133,8 @@ def _present(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made:
+            remove_probes(folder)  # of a task that was ended while it looked
         for path in made:
             with suppress(OSError):
                 path.rmdir()

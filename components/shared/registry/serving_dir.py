@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 from components.shared.errors import InputError
 from components.shared.registry.storage import STAGING_PREFIX, LocalStorage, Storage
 
+_PROBE = "probe"
+
 
 def open_storage(serving_dir: str | Path) -> Storage:
     """The storage at a local path or a URL; nothing need be there, and nothing is written.
@@ -36,7 +38,7 @@ def check_writable(serving_dir: str | Path) -> None:
         StorageFailure: a bucket doesn't answer.
     """
     storage, staging = open_storage(serving_dir).writable_part(), new_staging()
-    probe = f"{staging}/probe"
+    probe = f"{staging}/{_PROBE}"
     storage.folders()  # a bucket that doesn't answer is said at once
     try:
         storage.stage(Path(), [], staging)
@@ -55,6 +57,14 @@ def check_writable(serving_dir: str | Path) -> None:
         ) from error
     finally:
         storage.remove(staging)
+
+
+def remove_probes(serving_dir: str | Path) -> None:
+    """Removes what `check_writable` leaves where it is killed."""
+    storage = open_storage(serving_dir)
+    for folder in storage.folders():
+        if folder.startswith(STAGING_PREFIX) and _PROBE in storage.files(folder):
+            storage.remove(folder)
 
 
 def new_staging() -> str:

@@ -20,7 +20,7 @@ from components.shared.artifacts import directory_sha256
 from components.shared.errors import InputError
 from components.shared.registry.object_storage import ObjectStorage
 from components.shared.registry.registry import Registry
-from components.shared.registry.serving_dir import check_writable
+from components.shared.registry.serving_dir import check_writable, remove_probes
 from components.shared.registry.storage import LocalStorage
 from tests.unit.shared.registry.registries import (
     RECORD,
@@ -250,6 +250,16 @@ def test_check_writable_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     check_writable(str(tmp_path / "there"))
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_a_check_that_was_killed_leaves_can_be_removed(tmp_path: Path) -> None:
+    (tmp_path / ".staging-push" / "model").mkdir(parents=True)
+    assert in_children(partial(die, partial(check_writable, tmp_path), "os.remove")) == [
+        -signal.SIGKILL
+    ]
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_probes(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".staging-push"]
 
 
 @pytest.mark.parametrize("below", ["", "serving", "a/b"])
