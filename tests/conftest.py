@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 
 # TensorFlow reads it when it is first imported; its start-up notes would bury a failure.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell starts what it puts in the background with SIGINT ignored, nohup with SIGHUP; so would be
+# what the tests start, and signals are a part of what is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _GOOD = "delightful superb moving witty radiant masterful charming gripping".split()
 _BAD = "tedious dreadful clumsy lifeless shallow grating muddled insipid".split()
