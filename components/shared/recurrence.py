@@ -29,6 +29,8 @@ class Cell:
 
     gates: int
     states: int
+    sums: bool
+    """Whether `step` reads nothing of `x` and `r` but their sum."""
     step: Callable[[tf.Tensor, tf.Tensor, State], State]
 
 
@@ -63,9 +65,9 @@ def _gru(x: tf.Tensor, r: tf.Tensor, state: State) -> State:
 
 
 CELLS: dict[str, Cell] = {
-    "simple_rnn": Cell(gates=1, states=1, step=_simple_rnn),
-    "lstm": Cell(gates=4, states=2, step=_lstm),
-    "gru": Cell(gates=3, states=1, step=_gru),
+    "simple_rnn": Cell(gates=1, states=1, sums=True, step=_simple_rnn),
+    "lstm": Cell(gates=4, states=2, sums=True, step=_lstm),
+    "gru": Cell(gates=3, states=1, sums=False, step=_gru),
 }
 
 
@@ -196,13 +198,15 @@ def _backward(
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
             d_h = d_state[0] + tf.matmul(d_r, transposed[d])
+            d_read = [d_x] if cell.sums else [d_x, d_r]
             new_states.append((d_h, *d_state[1:]))
-            new_arrays.append([arrays[d][0].write(t, d_x), arrays[d][1].write(t, d_r)])
+            new_arrays.append([a.write(t, d) for a, d in zip(arrays[d], d_read, strict=True)])
         return t - 1, new_states, new_arrays
 
     zero = tf.zeros([batch, hidden])
     d_states = [(zero,) * cell.states for _ in range(n)]
-    arrays = [[_empty_array(time, [batch, width]) for _ in range(2)] for _ in range(n)]
+    written = 1 if cell.sums else 2
+    arrays = [[_empty_array(time, [batch, width]) for _ in range(written)] for _ in range(n)]
     _, _, arrays = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
@@ -210,7 +214,7 @@ def _backward(
         maximum_iterations=time,
     )
     d_inputs = [_stack(direction[0], time) for direction in arrays]
-    d_recurrent = [_stack(direction[1], time) for direction in arrays]
+    d_recurrent = [_stack(direction[-1], time) for direction in arrays]
     d_kernels = [
         kernel_gradient(parts[0], d_r) for parts, d_r in zip(previous, d_recurrent, strict=True)
     ]
