@@ -148,8 +148,8 @@ class PreprocessConfig(TaskConfig):
 class TrainConfig(TaskConfig):
     """The model and how it is trained."""
 
-    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    """The recurrent cell."""
+    cell: Literal["simple_rnn", "lstm", "gru", "identity"] = "lstm"
+    """The recurrent cell; "identity" leaves the recurrence out, to see what it is good for."""
 
     bidirectional: bool = True
     """Whether a second recurrence reads the review backwards; its outputs are concatenated."""
@@ -172,6 +172,10 @@ class TrainConfig(TaskConfig):
 
     bigram_embedding_size: int = 64
     """Width of a pair's embedding."""
+
+    linear_ngrams: int = 0
+    """Words in the longest runs that a linear classifier weighs beside the RNN, which learns what
+    it leaves over; 0 for no such classifier."""
 
     skip_connection: bool = False
     """Whether the embeddings, pooled, reach the output beside the recurrence."""
@@ -213,6 +217,7 @@ class TrainConfig(TaskConfig):
             hidden_size=(1, 4096),
             bigram_vocabulary_size=(0, 10_000_000),
             bigram_embedding_size=(1, 4096),
+            linear_ngrams=(0, 3),
             dropout_rate=(0.0, 0.95),
             word_dropout_rate=(0.0, 0.95),
             learning_rate=(1e-8, 10.0),

@@ -8,19 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from components.shared.block_lstm import block_lstm, last_outputs
+from components.shared.ngrams import NgramClassifier, ngram_keys, places_of
 from components.shared.noise import Noise
+from components.shared.pooling import Pooling, pool
 from components.shared.recurrence import CELLS, CellName, Direction, project, recur
-from components.shared.tokenizer import PAD_ID, UNK_ID
-
-Pooling = Literal["last", "max", "mean", "max_mean"]
-
-# Below any output of a cell, which lies within -1 and 1, and any embedding.
-_LOWEST = -1e4
+from components.shared.tokenizer import PAD_ID
 
 
 @keras.saving.register_keras_serializable("imdb_pipeline")
 class SentimentRNN(keras.Model):
     """Embeddings of tokens and of pairs of tokens, a recurrence over them, pooling, a logit.
+
+    Where there is a linear classifier, what the model gives is a mixture of both logits.
 
     Called with int32 token ids `[batch, time]`, padded with 0, it gives float32 logits `[batch]`.
     Each row needs at least one token.
@@ -30,7 +29,7 @@ class SentimentRNN(keras.Model):
 
     Args:
         vocabulary_size: rows of the token table.
-        cell: the recurrent cell.
+        cell: the recurrent cell; "identity" for none, which needs the skip connection.
         bidirectional: whether a second recurrence reads backwards.
         embedding_size: width of the token table.
         hidden_size: units of the recurrence in each direction.
@@ -38,6 +37,8 @@ class SentimentRNN(keras.Model):
         masked: whether padding, then on the right, is masked.
         bigram_vocabulary_size: how many pairs of tokens have an embedding.
         bigram_embedding_size: width of the pair table.
+        linear_ngrams: tokens in the longest runs that a linear classifier weighs; 0 for none.
+        linear_rows: how many runs it knows.
         skip_connection: whether the embeddings, pooled, reach the output beside the recurrence.
         dropout_rate: in training, of embedding channels and of pooled features.
         seed: of the initial weights.
@@ -47,7 +48,7 @@ class SentimentRNN(keras.Model):
         self,
         *,
         vocabulary_size: int,
-        cell: CellName,
+        cell: CellName | Literal["identity"],
         bidirectional: bool,
         embedding_size: int,
         hidden_size: int,
@@ -55,6 +56,8 @@ class SentimentRNN(keras.Model):
         masked: bool,
         bigram_vocabulary_size: int,
         bigram_embedding_size: int,
+        linear_ngrams: int,
+        linear_rows: int,
         skip_connection: bool,
         dropout_rate: float,
         seed: int,
@@ -71,23 +74,19 @@ class SentimentRNN(keras.Model):
             "masked": masked,
             "bigram_vocabulary_size": bigram_vocabulary_size,
             "bigram_embedding_size": bigram_embedding_size,
+            "linear_ngrams": linear_ngrams,
+            "linear_rows": linear_rows,
             "skip_connection": skip_connection,
             "dropout_rate": dropout_rate,
             "seed": seed,
         }
         seeds = iter(range(seed, seed + 1_000))
-        self.tables = {"token": self._table("token", vocabulary_size, embedding_size, seeds)}
-        width = embedding_size
-        if bigram_vocabulary_size:
-            rows = bigram_vocabulary_size
-            self.bigram_keys = self.add_weight(
-                name="bigram_keys", shape=(rows,), dtype="int64", trainable=False
-            )
-            self.tables["bigram"] = self._table("bigram", rows + 1, bigram_embedding_size, seeds)
-            width += bigram_embedding_size
-        names = ("forward", "backward") if bidirectional else ("forward",)
+        width = self._add_tables(seeds)
+        self._add_linear()
+        directions = 0 if cell == "identity" else 1 + bidirectional
+        names = ("forward", "backward")[:directions]
         self._recurrences = [self._recurrence(name, width, seeds) for name in names]
-        features = hidden_size * len(names) * (2 if pooling == "max_mean" else 1)
+        features = hidden_size * directions * (2 if pooling == "max_mean" else 1)
         features += 2 * width if skip_connection else 0
         self._output_kernel = self.add_weight(
             name="output_kernel",
@@ -96,6 +95,35 @@ class SentimentRNN(keras.Model):
         )
         self._output_bias = self.add_weight(name="output_bias", shape=(1,), initializer="zeros")
         self.built = True
+
+    def _add_tables(self, seeds: Iterator[int]) -> int:
+        """Makes the tables of embeddings; gives the width of all together."""
+        width = self.config["embedding_size"]
+        self.tables = {"token": self._table("token", self.config["vocabulary_size"], width, seeds)}
+        rows = self.config["bigram_vocabulary_size"]
+        if not rows:
+            return width
+        bigram_width = self.config["bigram_embedding_size"]
+        self.bigram_keys = self.add_weight(
+            name="bigram_keys", shape=(rows,), dtype="int64", trainable=False
+        )
+        self.tables["bigram"] = self._table("bigram", rows + 1, bigram_width, seeds)
+        return width + bigram_width
+
+    def _add_linear(self) -> None:
+        """Makes the linear classifier, if there is to be one, and what mixes it with the RNN."""
+        self.linear: NgramClassifier | None = None
+        if self.config["linear_ngrams"]:
+            self.linear = NgramClassifier(
+                vocabulary_size=self.config["vocabulary_size"],
+                order=self.config["linear_ngrams"],
+                rows=self.config["linear_rows"],
+                name="linear",
+            )
+            # The weights of the RNN's logit and of the linear classifier's, and a bias.
+            self.mixture = self.add_weight(
+                name="mixture", shape=(3,), initializer="ones", trainable=False
+            )
 
     def _table(self, name: str, rows: int, width: int, seeds: Iterator[int]) -> keras.Variable:
         initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds))
@@ -137,7 +165,14 @@ class SentimentRNN(keras.Model):
         """Float32 logits `[batch]` of int32 token ids `[batch, time]`, without dropout."""
         del training  # fit isn't used: training has a loop of its own
         mask = tf.transpose(tf.not_equal(token_ids, PAD_ID))
-        return self.logits(self.embed(token_ids), mask, compiled=False)
+        logits = self.logits(self.embed(token_ids), mask, compiled=False)
+        return self.mix(logits, token_ids)
+
+    def mix(self, logits: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+        """The RNN's logits with those of the linear classifier, where there is one."""
+        if self.linear is None:
+            return logits
+        return self.mixture[0] * logits + self.mixture[1] * self.linear(token_ids) + self.mixture[2]
 
     def embed(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """The embeddings from each table, float32 `[time, batch, width]`."""
@@ -148,19 +183,9 @@ class SentimentRNN(keras.Model):
         """The rows of each table that token ids `[batch, time]` use, int32 `[time, batch]`."""
         result = {"token": tf.transpose(token_ids)}
         if "bigram" in self.tables:
-            result["bigram"] = tf.transpose(self._bigram_indices(token_ids))
+            keys = ngram_keys(token_ids, self.config["vocabulary_size"], 2)
+            result["bigram"] = tf.transpose(places_of(keys, tf.convert_to_tensor(self.bigram_keys)))
         return result
-
-    def _bigram_indices(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """1 + the place of (token, next token) among the sorted keys; 0 for any other pair."""
-        first = tf.cast(token_ids, tf.int64)
-        second = tf.pad(first[:, 1:], [[0, 0], [0, 1]])
-        pairs = tf.reshape(first * self.config["vocabulary_size"] + second, [-1])
-        keys = tf.convert_to_tensor(self.bigram_keys)
-        places = tf.minimum(tf.searchsorted(keys, pairs), self.config["bigram_vocabulary_size"] - 1)
-        known = tf.equal(tf.gather(keys, places), pairs)
-        known &= tf.reshape((first > UNK_ID) & (second > UNK_ID), [-1])
-        return tf.reshape(tf.where(known, places + 1, 0), tf.shape(token_ids))
 
     def logits(
         self,
@@ -169,7 +194,7 @@ class SentimentRNN(keras.Model):
         noise: Noise | None = None,
         compiled: bool = True,
     ) -> tf.Tensor:
-        """The logits of the probability that a review is positive.
+        """The RNN's part of the logits of the probability that a review is positive.
 
         Args:
             rows: the embeddings from each table, float32 `[time, batch, width]`.
@@ -183,6 +208,8 @@ class SentimentRNN(keras.Model):
         embedded = tf.concat(list(rows.values()), axis=-1)
         if noise is not None:
             embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)
+        if not self._recurrences:
+            return self._output([], embedded, self._read_mask(mask), noise)
         if compiled or self.config["cell"] != "lstm":
             return self.read(self.project(embedded), embedded, mask, noise)
         mask = self._read_mask(mask)
@@ -265,21 +292,3 @@ class SentimentRNN(keras.Model):
                 outputs = last_outputs(outputs, lengths)[tf.newaxis]
             result.append((outputs, mask))
         return result
-
-
-def pool(outputs: tf.Tensor, mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
-    """Pools `[time, batch, width]` over the steps where mask `[time, batch, 1]` is true.
-
-    Returns:
-        `[batch, width]`, for "max_mean" `[batch, 2 * width]`. "last" takes the final step, to which
-        a masked recurrence carries its state.
-    """
-    if pooling == "last":
-        return outputs[-1]
-    parts = []
-    if "max" in pooling:
-        parts.append(tf.reduce_max(tf.where(mask, outputs, _LOWEST), axis=0))
-    if "mean" in pooling:
-        count = tf.reduce_sum(tf.cast(mask, outputs.dtype), axis=0)
-        parts.append(tf.reduce_sum(tf.where(mask, outputs, 0.0), axis=0) / count)
-    return tf.concat(parts, axis=-1)

@@ -87,7 +87,7 @@ class Fit:
             self._end_epoch(progress)
             if checkpoint_dir:
                 self._save(progress, checkpoint_dir)
-        for weight, best in zip(self._trainer.weights, self._best, strict=True):
+        for weight, best in zip(self._trainer.kept, self._best, strict=True):
             weight.assign(best)
         return {
             "epochs": progress.epochs,
@@ -124,6 +124,7 @@ class Fit:
     def _end_epoch(self, progress: Progress) -> None:
         steps = np.array(progress.step_results[-progress.step :])
         loss, accuracy = steps.mean(axis=0).tolist()
+        self._trainer.fit_mixture(self._validation)
         validation_loss, validation_accuracy = self._trainer.evaluate(self._validation)
         figures = {
             "loss": loss,
@@ -135,7 +136,7 @@ class Fit:
         progress.epochs.append(figures)
         if validation_accuracy > best:
             progress.best_epoch = progress.epoch
-            self._best = [weight.numpy() for weight in self._trainer.weights]
+            self._best = [weight.numpy() for weight in self._trainer.kept]
         events.progress(
             f"epoch {progress.epoch}/{self._config.num_epochs}  loss {loss:.4f}  "
             f"accuracy {accuracy:.4f}  validation loss {validation_loss:.4f}  "

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.shared import events
 from components.shared.artifacts import atomic_directory
 from components.shared.config import TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import Features, read_examples, read_vocabulary
 from components.shared.model import SentimentRNN
 from components.shared.model_files import save_model
-from components.train.bigrams import commonest_bigrams
 from components.train.fit import Fit
 from components.train.history import write_history
+from components.train.linear import Linear, fit_linear
+from components.train.ngrams import commonest_bigrams
 from components.train.trainer import Trainer
 
 
@@ -42,7 +44,8 @@ def train(
         checkpoint_dir: where checkpoints are kept until training has ended; None for none.
 
     Returns:
-        `epochs`, for each the `loss`, `accuracy`, `validation_loss` and `validation_accuracy`;
+        `epochs`, for each the `loss` and `accuracy` of the RNN in training, and the model's
+        `validation_loss` and `validation_accuracy`;
         `best_epoch`, from 1; `step_losses`, the loss of each step.
 
     Raises:
@@ -60,8 +63,12 @@ def train(
     keys = commonest_bigrams(
         train_examples, features.vocabulary_size, config.bigram_vocabulary_size
     )
+    linear = None
+    if config.linear_ngrams:
+        events.progress("fitting the linear classifier")
+        linear = fit_linear(train_examples, features.vocabulary_size, config.linear_ngrams)
     with strategy.scope():
-        network = build_model(config, features.vocabulary_size, keys)
+        network = build_model(config, features.vocabulary_size, keys, linear)
     trainer = Trainer(network, config, strategy)
     identity = {"train": config.to_mapping(), "features": asdict(features)}
     fit = Fit(trainer, config, train_examples, validation_examples, features.max_length)
@@ -86,7 +93,12 @@ def make_strategy() -> tf.distribute.MirroredStrategy:
     )
 
 
-def build_model(config: TrainConfig, vocabulary_size: int, bigram_keys: np.ndarray) -> SentimentRNN:
+def build_model(
+    config: TrainConfig,
+    vocabulary_size: int,
+    bigram_keys: np.ndarray,
+    linear: Linear | None = None,
+) -> SentimentRNN:
     """The model of a configuration, with its initial weights."""
     network = SentimentRNN(
         vocabulary_size=vocabulary_size,
@@ -98,11 +110,15 @@ def build_model(config: TrainConfig, vocabulary_size: int, bigram_keys: np.ndarr
         masked=config.padding == "right",
         bigram_vocabulary_size=len(bigram_keys),
         bigram_embedding_size=config.bigram_embedding_size,
-        skip_connection=config.skip_connection,
+        linear_ngrams=config.linear_ngrams if linear else 0,
+        linear_rows=len(linear.keys) if linear else 0,
+        skip_connection=config.skip_connection or config.cell == "identity",
         dropout_rate=config.dropout_rate,
         seed=config.seed,
         name="sentiment_rnn",
     )
     if len(bigram_keys):
         network.bigram_keys.assign(bigram_keys)
+    if linear and network.linear:
+        network.linear.set(linear.keys, linear.ratios, linear.weights, linear.bias)
     return network

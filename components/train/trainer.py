@@ -12,6 +12,7 @@ from components.shared.noise import Noise
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import Batch
 from components.train.distinct import Distinct
+from components.train.linear import mixture
 from components.train.optimizer import Adam
 
 _WORD_DROPOUT_SALT = 2
@@ -70,6 +71,11 @@ class Trainer:
         return [*self._tables.values(), *self._dense]
 
     @property
+    def kept(self) -> list[tf.Variable]:
+        """What of the best epoch is kept."""
+        return self.weights + ([self.model.mixture.value] if self.model.linear else [])
+
+    @property
     def state(self) -> list[tf.Variable]:
         """All that a step changes."""
         return [*self.weights, *self.optimizer.state]
@@ -82,11 +88,21 @@ class Trainer:
             tf.constant(learning_rate, tf.float32),
         )
 
+    def fit_mixture(self, batches: Iterable[Batch]) -> None:
+        """Fits the weights of the RNN and of the linear classifier, if there is one."""
+        if self.model.linear is None:
+            return
+        parts = [
+            np.stack([self._infer(ids).numpy(), self.model.linear(ids).numpy(), labels, weights])
+            for ids, labels, weights in ((b.token_ids, b.labels, b.weights) for b in batches)
+        ]
+        self.model.mixture.assign(mixture(*np.concatenate(parts, axis=1)))
+
     def evaluate(self, batches: Iterable[Batch]) -> tuple[float, float]:
         """The mean loss and the accuracy over all rows of weight 1, on one device."""
         totals = np.zeros(3)
         for batch in batches:
-            logits = self._infer(batch.token_ids).numpy()
+            logits = self._mixed(batch.token_ids).numpy()
             losses = np.logaddexp(0.0, np.where(batch.labels == 1, -logits, logits))
             right = (logits >= 0) == (batch.labels == 1)
             totals += [batch.weights @ losses, batch.weights @ right, batch.weights.sum()]
@@ -193,6 +209,10 @@ class Trainer:
         if self._config.lazy_embedding_updates:
             return tf.IndexedSlices(gradient, distinct.indices, shape)
         return tf.scatter_nd(distinct.indices[:, tf.newaxis], gradient, shape)
+
+    @tf.function(autograph=False)
+    def _mixed(self, token_ids: tf.Tensor) -> tf.Tensor:
+        return self.model.mix(self._infer(token_ids), token_ids)
 
     @tf.function(autograph=False)
     def _infer(self, token_ids: tf.Tensor) -> tf.Tensor:

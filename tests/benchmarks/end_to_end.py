@@ -42,6 +42,7 @@ SETTINGS = {
     "hidden_size": 64,
     "pooling": "last",
     "bigram_vocabulary_size": 0,
+    "linear_ngrams": 0,
     "skip_connection": "false",
     "per_replica_batch_size": BATCH,
     "num_epochs": 1,

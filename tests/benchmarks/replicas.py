@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, config: TrainConfig) -> Figures:
     import tensorflow as tf
 
     from components.shared.features import Features, read_examples
-    from components.train.bigrams import commonest_bigrams
+    from components.train.ngrams import commonest_bigrams
     from components.train.train import build_model, make_strategy
     from components.train.trainer import Trainer
 

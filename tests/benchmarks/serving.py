@@ -34,7 +34,8 @@ from components.preprocess.preprocess import preprocess
 from components.shared.features import VOCABULARY_FILE, Features, read_examples
 from components.shared.model_files import save_model
 from components.shared.reviews import TEST, parse_review, split_shards
-from components.train.bigrams import commonest_bigrams
+from components.train.linear import fit_linear
+from components.train.ngrams import commonest_bigrams
 from components.train.train import build_model
 from pipeline.config import PipelineConfig, preset
 from tests.benchmarks.harness import Figures, Row, alternate, measure, parser, report
@@ -58,6 +59,7 @@ AS_TFX = {
     "hidden_size": 64,
     "pooling": "last",
     "bigram_vocabulary_size": 0,
+    "linear_ngrams": 0,
     "skip_connection": False,
 }
 """The sizes of TFX's example, which reads the first 400 tokens and takes the final states."""
@@ -125,12 +127,11 @@ def make_model(reviews: Path, config: PipelineConfig, folder: Path) -> keras.Mod
     examples, vocabulary = folder / "examples", folder / "vocabulary"
     preprocess(reviews, config.preprocess, examples, vocabulary, folder / "statistics")
     features = Features.load(examples)
-    keys = commonest_bigrams(
-        read_examples(examples, "train"),
-        features.vocabulary_size,
-        config.train.bigram_vocabulary_size,
-    )
-    model = build_model(config.train, features.vocabulary_size, keys)
+    train, words = read_examples(examples, "train"), features.vocabulary_size
+    keys = commonest_bigrams(train, words, config.train.bigram_vocabulary_size)
+    order = config.train.linear_ngrams
+    linear = fit_linear(train, words, order) if order else None
+    model = build_model(config.train, words, keys, linear)
     (folder / "model").mkdir()
     save_model(model, features, config.train.to_mapping(), folder / "model")
     export(folder / "model", vocabulary, folder / "saved_model")

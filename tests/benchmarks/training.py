@@ -55,6 +55,7 @@ def layer(cell: str) -> PipelineConfig:
         {
             "cell": cell,
             "bigram_vocabulary_size": 0,
+            "linear_ngrams": 0,
             "skip_connection": False,
             "dropout_rate": 0.0,
             "word_dropout_rate": 0.0,

@@ -8,7 +8,6 @@ from pathlib import Path
 BENCH = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 MOMENTS = (
     "ingest is marked",
-    "preprocess gives vocabulary",
     "checkpoint 1 appears",
     "evaluate gives evaluation",
     "between commit and publication",

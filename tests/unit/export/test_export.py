@@ -42,6 +42,7 @@ def trained(request, prepared, tmp_path_factory) -> Path:
         hidden_size=4,
         bigram_vocabulary_size=40,
         bigram_embedding_size=4,
+        linear_ngrams=2 if request.param == "right" else 0,
         num_epochs=1,
     )
     train(prepared.examples, prepared.vocabulary, config, root / "model", root / "run", None)
@@ -162,6 +163,7 @@ def test_it_holds_the_vocabulary_and_warm_up_requests(saved_model, prepared, ser
         assert len(serve(text=text)["label"]) == len(text)
 
 
+@pytest.mark.parametrize("trained", ["right"], indirect=True)
 def test_the_same_model_gives_the_same_bytes(trained, prepared, tmp_path) -> None:
     """In processes of their own, as the task runs, and wherever the inputs lie."""
     code = "import sys; from components.export.export import export; export(*sys.argv[1:])"

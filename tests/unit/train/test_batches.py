@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from components.shared.errors import InputError
 from components.shared.features import Examples
 from components.train.batches import bucket_lengths, epoch_plan, evaluation_batches, pad
-from components.train.bigrams import commonest_bigrams
+from components.train.ngrams import commonest_bigrams
 
 _LENGTHS = st.lists(st.integers(1, 50), min_size=8, max_size=200).map(np.array)
 

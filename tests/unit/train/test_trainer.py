@@ -15,7 +15,7 @@ from components.shared.config import TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import Features, read_examples
 from components.shared.model_files import load_model
-from components.train import fit
+from components.train import batches, fit
 from components.train.train import build_model, make_strategy, train
 from components.train.trainer import Trainer
 
@@ -74,6 +74,12 @@ def test_replicas_change_nothing(prepared, one_replica, tmp_path, replicas) -> N
     several = train_with_replicas(prepared, replicas, CONFIG, tmp_path)
     assert len(one_replica["step_losses"]) >= 20
     np.testing.assert_allclose(several["step_losses"], one_replica["step_losses"], rtol=2e-4)
+
+
+@pytest.fixture(autouse=True)
+def few_buckets(monkeypatch) -> None:
+    # Each length of a batch is compiled anew in each training, which takes most of its time.
+    monkeypatch.setattr(batches, "BUCKETS", 2)
 
 
 def run(

@@ -1,0 +1,119 @@
+"""Fits the linear classifier beside the RNN, and the weights of the two.
+
+Each is fitted on train by itself: an RNN that learned what the classifier leaves over would have
+little to learn from, as the classifier is right in all of train. What they get wrong elsewhere has
+little in common.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+from components.shared.errors import InputError
+from components.shared.features import Examples
+from components.train.ngrams import MIN_COUNT, ngrams
+
+_INVERSE_REGULARIZATION = 10.0
+_MAX_KEY = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear classifier that has been fitted."""
+
+    keys: np.ndarray
+    """int64 `[rows]`, sorted: the runs of tokens that it knows."""
+    ratios: np.ndarray
+    """float32 `[rows]`: the log-count ratio of each."""
+    weights: np.ndarray
+    """float32 `[rows]`: the weight of each."""
+    bias: float
+
+
+class LogCountRatios(BaseEstimator, TransformerMixin):
+    """Scales each column by how much more often it occurs with one label than with the other."""
+
+    def fit(self, rows: sparse.csr_matrix, labels: np.ndarray) -> "LogCountRatios":
+        """Counts rows `[n, columns]` of zeros and ones by their labels, 0 or 1."""
+        counts = [1.0 + np.asarray(rows[labels == label].sum(axis=0))[0] for label in (1, 0)]
+        shares = [count / count.sum() for count in counts]
+        self.ratios_ = np.log(shares[0] / shares[1]).astype(np.float32)
+        return self
+
+    def transform(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The rows with each column scaled."""
+        return rows @ sparse.diags(self.ratios_, format="csr")
+
+
+def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
+    """Fits a logistic regression over the runs of up to `order` tokens.
+
+    Args:
+        examples: those of train.
+        vocabulary_size: rows of the vocabulary.
+        order: the tokens in the longest runs.
+
+    Raises:
+        InputError: the examples have one label alone or no run that occurs twice, or there are
+            too many runs for their keys.
+    """
+    if vocabulary_size**order >= _MAX_KEY:
+        raise InputError(
+            f"linear_ngrams={order}: too long for a vocabulary of {vocabulary_size:,} tokens; "
+            "set it lower, or vocabulary_size"
+        )
+    if len(np.unique(examples.labels)) < 2:
+        raise InputError("linear_ngrams: train has reviews of one label alone; bring others")
+    keys, rows = _rows(examples, vocabulary_size, order)
+    if len(keys) == 0:
+        raise InputError("linear_ngrams: no known word occurs twice in train; bring more reviews")
+    regression = LogisticRegression(C=_INVERSE_REGULARIZATION, max_iter=1000)
+    model = make_pipeline(LogCountRatios(), Normalizer(), regression)
+    model.fit(rows, examples.labels)
+    weights = regression.coef_[0].astype(np.float32)
+    return Linear(keys, model[0].ratios_, weights, float(regression.intercept_[0]))
+
+
+def mixture(
+    recurrent: np.ndarray, linear: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """The weights of two logits, and a bias, that make the likeliest of labels.
+
+    Args:
+        recurrent: the logits of the RNN, float `[rows]`.
+        linear: those of the linear classifier.
+        labels: 0 or 1.
+        weights: how much each row counts.
+
+    Returns:
+        float32 `[3]`; a plain sum where the rows have one label alone.
+    """
+    if len(np.unique(labels[weights > 0])) < 2:
+        return np.array([1.0, 1.0, 0.0], np.float32)
+    logits = np.stack([recurrent, linear], axis=1)
+    found = LogisticRegression().fit(logits, labels, sample_weight=weights)
+    return np.append(found.coef_[0], found.intercept_).astype(np.float32)
+
+
+def _rows(
+    examples: Examples, vocabulary_size: int, order: int
+) -> tuple[np.ndarray, sparse.csr_matrix]:
+    """The runs that occur often enough, sorted, and in which examples each occurs, as ones."""
+    parts = [ngrams(examples, vocabulary_size, n) for n in range(1, order + 1)]
+    keys, columns, counts = np.unique(
+        np.concatenate([part[0] for part in parts]), return_inverse=True, return_counts=True
+    )
+    rows = np.concatenate([part[1] for part in parts])
+    often = counts >= MIN_COUNT
+    kept = often[columns]
+    places = (np.cumsum(often) - 1)[columns[kept]]
+    ones = np.ones(len(places), np.float32)
+    matrix = sparse.csr_matrix((ones, (rows[kept], places)), (len(examples), int(often.sum())))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return keys[often], matrix

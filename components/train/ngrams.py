@@ -1,0 +1,84 @@
+"""Runs of neighbouring tokens in the examples of train: their keys, and the commonest ones."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from components.shared.features import Examples
+from components.shared.tokenizer import UNK_ID
+
+MIN_COUNT = 2
+"""A run that occurs less often tells more of its review than of reviews."""
+
+_CHUNK_TOKENS = 4_000_000
+
+
+def ngrams(examples: Examples, vocabulary_size: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every run of `order` known tokens within an example.
+
+    Args:
+        examples: the examples.
+        vocabulary_size: rows of the vocabulary.
+        order: 1 for tokens, 2 for pairs of them, and so on.
+
+    Returns:
+        Their keys, as `components.shared.ngrams.ngram_keys` has them, and the row of each in the
+        examples: int64 `[runs]` both.
+    """
+    ids = examples.token_ids.astype(np.int64)
+    rows = np.repeat(np.arange(len(examples)), examples.lengths)
+    runs = max(0, len(ids) - order + 1)
+    keys, inside = np.zeros(runs, np.int64), np.ones(runs, bool)
+    for place in range(order):
+        shifted = ids[place : place + runs]
+        inside &= (shifted > UNK_ID) & (rows[place : place + runs] == rows[:runs])
+        keys = keys * vocabulary_size + shifted
+    return keys[inside], rows[:runs][inside]
+
+
+def commonest_bigrams(examples: Examples, vocabulary_size: int, size: int) -> np.ndarray:
+    """The keys of the commonest pairs of known tokens.
+
+    A pair that occurs once is left out; ties break by key.
+
+    Args:
+        examples: those of train.
+        vocabulary_size: rows of the vocabulary.
+        size: the most pairs to take.
+
+    Returns:
+        int64 `[<= size]`, sorted.
+    """
+    keys, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for chunk in _chunks(examples):
+        pairs, _ = ngrams(chunk, vocabulary_size, 2)
+        chunk_keys, chunk_counts = np.unique(pairs, return_counts=True)
+        keys, counts = _merge(keys, counts, chunk_keys, chunk_counts)
+    common = counts >= MIN_COUNT
+    keys, counts = keys[common], counts[common]
+    order = np.lexsort((keys, -counts))[:size]
+    return np.sort(keys[order])
+
+
+def _chunks(examples: Examples) -> Iterator[Examples]:
+    """The examples some at a time: memory is to follow the number of different pairs."""
+    first = 0
+    while first < len(examples):
+        end = examples.offsets[first] + _CHUNK_TOKENS
+        stop = max(first + 1, int(np.searchsorted(examples.offsets, end, side="right")) - 1)
+        offsets = examples.offsets[first : stop + 1]
+        yield Examples(
+            examples.token_ids[offsets[0] : offsets[-1]],
+            offsets - offsets[0],
+            examples.labels[first:stop],
+        )
+        first = stop
+
+
+def _merge(
+    keys: np.ndarray, counts: np.ndarray, more_keys: np.ndarray, more_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    merged, place = np.unique(np.concatenate([keys, more_keys]), return_inverse=True)
+    totals = np.zeros(len(merged), np.int64)
+    np.add.at(totals, place, np.concatenate([counts, more_counts]))
+    return merged, totals
