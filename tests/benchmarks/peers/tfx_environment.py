@@ -40,8 +40,12 @@ def _install(python: Path) -> None:
         ["venv", "--clear", "--python", "3.11", str(FOLDER)],
         ["pip", "install", "--python", str(python), "--requirements", str(_REQUIREMENTS)],
     ):
+        # The project's own overrides leave packages out that TFX needs.
         made = subprocess.run(
-            [uv, *words, "--quiet"], env=environment, stderr=subprocess.PIPE, text=True
+            [uv, *words, "--no-config", "--quiet"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         if made.returncode:
             sys.exit(f"TFX, the peer, can't be installed: {made.stderr.strip()}")
