@@ -5,6 +5,7 @@ little to learn from, as the classifier is right in all of train. What they get 
 little in common.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,12 @@ from sklearn.preprocessing import Normalizer
 
 from components.shared.errors import InputError
 from components.shared.features import Examples
-from components.train.ngrams import MIN_COUNT, ngrams
+from components.train.ngrams import chunks, commonest_ngrams, ngrams
 
 _INVERSE_REGULARIZATION = 10.0
 _MAX_KEY = 2**63
+# Of runs; more would tell little more, and take memory for as long as the model lives.
+_MAX_RUNS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,13 @@ def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
         )
     if len(np.unique(examples.labels)) < 2:
         raise InputError("linear_ngrams: train has reviews of one label alone; bring others")
-    keys, rows = _rows(examples, vocabulary_size, order)
+    orders = range(1, order + 1)
+    keys = commonest_ngrams(examples, vocabulary_size, orders, _MAX_RUNS)
     if len(keys) == 0:
         raise InputError("linear_ngrams: no known word occurs twice in train; bring more reviews")
     regression = LogisticRegression(C=_INVERSE_REGULARIZATION, max_iter=1000)
-    model = make_pipeline(LogCountRatios(), Normalizer(), regression)
-    model.fit(rows, examples.labels)
+    model = make_pipeline(LogCountRatios(), Normalizer(copy=False), regression)
+    model.fit(_rows(examples, vocabulary_size, orders, keys), examples.labels)
     weights = regression.coef_[0].astype(np.float32)
     return Linear(keys, model[0].ratios_, weights, float(regression.intercept_[0]))
 
@@ -101,19 +105,19 @@ def mixture(
 
 
 def _rows(
-    examples: Examples, vocabulary_size: int, order: int
-) -> tuple[np.ndarray, sparse.csr_matrix]:
-    """The runs that occur often enough, sorted, and in which examples each occurs, as ones."""
-    parts = [ngrams(examples, vocabulary_size, n) for n in range(1, order + 1)]
-    keys, columns, counts = np.unique(
-        np.concatenate([part[0] for part in parts]), return_inverse=True, return_counts=True
-    )
-    rows = np.concatenate([part[1] for part in parts])
-    often = counts >= MIN_COUNT
-    kept = often[columns]
-    places = (np.cumsum(often) - 1)[columns[kept]]
-    ones = np.ones(len(places), np.float32)
-    matrix = sparse.csr_matrix((ones, (rows[kept], places)), (len(examples), int(often.sum())))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return keys[often], matrix
+    examples: Examples, vocabulary_size: int, orders: Sequence[int], keys: np.ndarray
+) -> sparse.csr_matrix:
+    """Which of the runs occur in which example, as ones: float32 `[examples, keys]`."""
+    parts = []
+    for chunk in chunks(examples):
+        runs = [ngrams(chunk, vocabulary_size, order) for order in orders]
+        found, rows = (np.concatenate(column) for column in zip(*runs, strict=True))
+        places = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+        known = keys[places] == found
+        ones = np.ones(int(known.sum()), np.float32)
+        part = sparse.csr_matrix((ones, (rows[known], places[known])), (len(chunk), len(keys)))
+        # A run that occurs again counts once.
+        part.sum_duplicates()
+        part.data[:] = 1.0
+        parts.append(part)
+    return sparse.vstack(parts, format="csr")

@@ -1,15 +1,15 @@
 """Runs of neighbouring tokens in the examples of train: their keys, and the commonest ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 import numpy as np
 
 from components.shared.features import Examples
 from components.shared.tokenizer import UNK_ID
 
-MIN_COUNT = 2
-"""A run that occurs less often tells more of its review than of reviews."""
-
+# A run that occurs less often tells more of its review than of reviews.
+_MIN_COUNT = 2
 _CHUNK_TOKENS = 4_000_000
 
 
@@ -36,42 +36,43 @@ def ngrams(examples: Examples, vocabulary_size: int, order: int) -> tuple[np.nda
     return keys[inside], rows[:runs][inside]
 
 
-def commonest_bigrams(examples: Examples, vocabulary_size: int, size: int) -> np.ndarray:
-    """The keys of the commonest pairs of known tokens.
+def commonest_ngrams(
+    examples: Examples, vocabulary_size: int, orders: Iterable[int], size: int
+) -> np.ndarray:
+    """The keys of the commonest runs of known tokens.
 
-    A pair that occurs once is left out; ties break by key.
+    A run that occurs once is left out; ties break by key.
 
     Args:
         examples: those of train.
         vocabulary_size: rows of the vocabulary.
-        size: the most pairs to take.
+        orders: how many tokens a run may have.
+        size: the most runs to take.
 
     Returns:
         int64 `[<= size]`, sorted.
     """
     keys, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for chunk in _chunks(examples):
-        pairs, _ = ngrams(chunk, vocabulary_size, 2)
-        chunk_keys, chunk_counts = np.unique(pairs, return_counts=True)
-        keys, counts = _merge(keys, counts, chunk_keys, chunk_counts)
-    common = counts >= MIN_COUNT
+    if size == 0:
+        return keys
+    for chunk, order in product(chunks(examples), orders):
+        runs, _ = ngrams(chunk, vocabulary_size, order)
+        keys, counts = _merge(keys, counts, *np.unique(runs, return_counts=True))
+    common = counts >= _MIN_COUNT
     keys, counts = keys[common], counts[common]
-    order = np.lexsort((keys, -counts))[:size]
-    return np.sort(keys[order])
+    order_of_size = np.lexsort((keys, -counts))[:size]
+    return np.sort(keys[order_of_size])
 
 
-def _chunks(examples: Examples) -> Iterator[Examples]:
-    """The examples some at a time: memory is to follow the number of different pairs."""
+def chunks(examples: Examples) -> Iterator[Examples]:
+    """The examples some at a time, so that memory follows what is made of them."""
     first = 0
     while first < len(examples):
         end = examples.offsets[first] + _CHUNK_TOKENS
         stop = max(first + 1, int(np.searchsorted(examples.offsets, end, side="right")) - 1)
         offsets = examples.offsets[first : stop + 1]
-        yield Examples(
-            examples.token_ids[offsets[0] : offsets[-1]],
-            offsets - offsets[0],
-            examples.labels[first:stop],
-        )
+        token_ids = examples.token_ids[offsets[0] : offsets[-1]]
+        yield Examples(token_ids, offsets - offsets[0], examples.labels[first:stop])
         first = stop
 
 

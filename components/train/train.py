@@ -18,7 +18,7 @@ from components.shared.model_files import save_model
 from components.train.fit import Fit
 from components.train.history import write_history
 from components.train.linear import Linear, fit_linear
-from components.train.ngrams import commonest_bigrams
+from components.train.ngrams import commonest_ngrams
 from components.train.trainer import Trainer
 
 
@@ -60,8 +60,8 @@ def train(
     if len(validation_examples) == 0:
         raise InputError(f"{examples}: the validation split is empty; bring more reviews")
     strategy = make_strategy()
-    keys = commonest_bigrams(
-        train_examples, features.vocabulary_size, config.bigram_vocabulary_size
+    keys = commonest_ngrams(
+        train_examples, features.vocabulary_size, (2,), config.bigram_vocabulary_size
     )
     linear = None
     if config.linear_ngrams:

@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, config: TrainConfig) -> Figures:
     import tensorflow as tf
 
     from components.shared.features import Features, read_examples
-    from components.train.ngrams import commonest_bigrams
+    from components.train.ngrams import commonest_ngrams
     from components.train.train import build_model, make_strategy
     from components.train.trainer import Trainer
 
@@ -164,10 +164,11 @@ def run(options: argparse.Namespace, config: TrainConfig) -> Figures:
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(config.seed)
     features, examples = Features.load(options.examples), read_examples(options.examples, "train")
-    keys = commonest_bigrams(examples, features.vocabulary_size, config.bigram_vocabulary_size)
+    words = features.vocabulary_size
+    keys = commonest_ngrams(examples, words, (2,), config.bigram_vocabulary_size)
     strategy = make_strategy()
     with strategy.scope():
-        model = build_model(config, features.vocabulary_size, keys)
+        model = build_model(config, words, keys)
     trainer = Trainer(model, config, strategy)
     shapes, timed = make_batches(examples, features.max_length, config, options)
     results = [trainer.train_batch(batch, config.learning_rate) for batch in shapes]

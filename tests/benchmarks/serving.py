@@ -35,7 +35,7 @@ from components.shared.features import VOCABULARY_FILE, Features, read_examples
 from components.shared.model_files import save_model
 from components.shared.reviews import TEST, parse_review, split_shards
 from components.train.linear import fit_linear
-from components.train.ngrams import commonest_bigrams
+from components.train.ngrams import commonest_ngrams
 from components.train.train import build_model
 from pipeline.config import PipelineConfig, preset
 from tests.benchmarks.harness import Figures, Row, alternate, measure, parser, report
@@ -128,7 +128,7 @@ def make_model(reviews: Path, config: PipelineConfig, folder: Path) -> keras.Mod
     preprocess(reviews, config.preprocess, examples, vocabulary, folder / "statistics")
     features = Features.load(examples)
     train, words = read_examples(examples, "train"), features.vocabulary_size
-    keys = commonest_bigrams(train, words, config.train.bigram_vocabulary_size)
+    keys = commonest_ngrams(train, words, (2,), config.train.bigram_vocabulary_size)
     order = config.train.linear_ngrams
     linear = fit_linear(train, words, order) if order else None
     model = build_model(config.train, words, keys, linear)

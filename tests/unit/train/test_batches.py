@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from components.shared.errors import InputError
 from components.shared.features import Examples
 from components.train.batches import bucket_lengths, epoch_plan, evaluation_batches, pad
-from components.train.ngrams import commonest_bigrams
+from components.train.ngrams import commonest_ngrams
 
 _LENGTHS = st.lists(st.integers(1, 50), min_size=8, max_size=200).map(np.array)
 
@@ -80,6 +80,8 @@ def test_padding_goes_to_the_side_asked_for() -> None:
 def test_the_commonest_pairs_are_kept_without_those_across_reviews() -> None:
     rows = [[2, 3, 4], [2, 3, 1], [3, 4], [5, 2], [2, 6], [2, 6, 3]]
     # (2, 3) twice, (3, 4) twice, (2, 6) twice; <unk> is in no pair; others occur once.
-    assert commonest_bigrams(make(rows), 10, 99).tolist() == [23, 26, 34]
-    assert commonest_bigrams(make(rows), 10, 2).tolist() == [23, 26]
-    assert commonest_bigrams(make(rows), 10, 0).tolist() == []
+    assert commonest_ngrams(make(rows), 10, [2], 99).tolist() == [23, 26, 34]
+    assert commonest_ngrams(make(rows), 10, [2], 2).tolist() == [23, 26]
+    assert commonest_ngrams(make(rows), 10, [2], 0).tolist() == []
+    # 2 five times, 3 four times; 4, 6 and the pairs twice.
+    assert commonest_ngrams(make(rows), 10, [1, 2], 5).tolist() == [2, 3, 4, 6, 23]

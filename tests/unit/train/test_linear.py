@@ -16,6 +16,7 @@ from components.shared.config import TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import Examples, read_examples
 from components.shared.ngrams import NgramClassifier, ngram_keys, places_of
+from components.train import ngrams as ngrams_module
 from components.train.batches import pad
 from components.train.linear import Linear, fit_linear, mixture
 from components.train.ngrams import ngrams
@@ -93,6 +94,18 @@ def test_the_model_gives_what_scikit_learn_gives_for_the_texts(order: int) -> No
     expected = by_scikit_learn(rows, examples.labels, order)
     assert np.std(expected) > 0.1
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_reviews_that_are_taken_some_at_a_time_give_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    examples = make([random.integers(1, WORDS, random.integers(1, 9)).tolist() for _ in range(60)])
+    whole = fit_linear(examples, WORDS, 2)
+    monkeypatch.setattr(ngrams_module, "_CHUNK_TOKENS", 7)
+    parts = fit_linear(examples, WORDS, 2)
+    for name in ("keys", "ratios", "weights", "bias"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 def test_a_review_without_a_known_run_has_the_bias() -> None:
