@@ -12,6 +12,9 @@ import pytest
 # TensorFlow reads it when it is first imported; its start-up notes would bury a failure.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# What gRPC does after a fork may end the process, and Beam's tests leave gRPC behind.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 # A shell starts what it puts in the background with SIGINT ignored, nohup with SIGHUP; so would be
 # what the tests start, and signals are a part of what is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,6 +12,9 @@ from typing import Any
 import kfp_server_api
 import pytest
 
+from pipeline.config import preset
+
+EPOCHS = preset("default").train.num_epochs
 NIGHTLY = 'cron: "0 2 * * *"\n'
 MINUTELY = 'cron: "* * * * *"\n'
 
@@ -102,7 +105,7 @@ def test_options_say_the_same_as_a_file(apply: Any, schedule: Any, cluster: Any)
         ("catchup: true\n", "catchup: false -> true"),
         ("max_concurrency: 2\n", "max_concurrency: 1 -> 2"),
         ("preset: debug\n", "preset: default -> debug"),
-        ("set: {num_epochs: 9}\n", "train_config.num_epochs: 5 -> 9"),
+        ("set: {num_epochs: 9}\n", f"train_config.num_epochs: {EPOCHS} -> 9"),
         ("experiment: other\n", "experiment: imdb-sentiment -> other"),
         ("service_account: other\n", "service_account: none -> other"),
         ("skip_unchanged: false\n", "skip_unchanged: true -> false"),
