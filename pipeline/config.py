@@ -72,7 +72,7 @@ def _keys(config: TaskConfig) -> list[str]:
 
 
 def default() -> PipelineConfig:
-    """The best model that trains in under five minutes on two cores."""
+    """A BiLSTM and a linear classifier, mixed: trains in two minutes on two cores."""
     return PipelineConfig(
         ingest=IngestConfig(),
         preprocess=PreprocessConfig(),
@@ -94,8 +94,6 @@ def default() -> PipelineConfig:
             num_epochs=3,
             early_stopping_patience=None,
         ),
-        # Of two retrainings that differ by the seed alone, 94 % of the test reviews are right or
-        # wrong in both, and each label's accuracy differs by two to three points.
         evaluate=EvaluateConfig(
             min_accuracy=0.85,
             min_slice_accuracy=0.75,
