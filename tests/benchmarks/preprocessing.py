@@ -200,6 +200,7 @@ def _memory(pid: int) -> int:
         for process in (root, *root.children(recursive=True)):
             total += process.memory_info().rss
     except psutil.NoSuchProcess:
+        # One that has just ended: the next sample is a tenth of a second away.
         pass
     return total
 
