@@ -15,9 +15,11 @@ SPECIAL_TOKENS = (PAD, UNK)
 
 Truncating = Literal["pre", "post", "middle"]
 
+_PRINTABLE_ASCII = r"[ -~]*"
 _TAG = r"<[^<>]{0,200}>"
 _APOSTROPHE = r"[\x{2018}\x{2019}\x{02BC}]"
-_SEPARATORS = r"[^\p{L}\p{M}\p{N}\p{So}!?']+"
+# A single space stays as it is: most separators are one, and each replacement costs.
+_SEPARATORS = r"[^\p{L}\p{M}\p{N}\p{So}!?' ]+"
 _SYMBOL = r"[\p{So}!?]"
 
 
@@ -34,15 +36,7 @@ def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         string `[batch, None]`, at least one token in each row.
     """
-    # Control characters go first: `lower` cuts a string off at a NUL.
-    texts = tf.strings.unicode_transcode(
-        texts,
-        "UTF-8",
-        "UTF-8",
-        errors="replace",
-        replacement_char=ord(" "),
-        replace_control_characters=True,
-    )
+    texts = _printable(texts)
     texts = tf.strings.lower(texts, encoding="utf-8")
     texts = tf.strings.regex_replace(texts, _TAG, " ")
     texts = tf.strings.regex_replace(texts, _APOSTROPHE, "'")
@@ -54,6 +48,23 @@ def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
     texts = tf.strings.strip(texts)
     texts = tf.where(tf.equal(texts, ""), UNK, texts)
     return tf.strings.split(texts)
+
+
+def _printable(texts: tf.Tensor) -> tf.Tensor:
+    """Spaces for control characters, as `lower` cuts a string off at a NUL, and invalid UTF-8.
+
+    That takes as long as all else; nine reviews of ten are of printable ASCII and are left out.
+    """
+    rows = tf.where(~tf.strings.regex_full_match(texts, _PRINTABLE_ASCII))
+    printable = tf.strings.unicode_transcode(
+        tf.gather_nd(texts, rows),
+        "UTF-8",
+        "UTF-8",
+        errors="replace",
+        replacement_char=ord(" "),
+        replace_control_characters=True,
+    )
+    return tf.tensor_scatter_nd_update(texts, rows, printable)
 
 
 class _VocabularyInitializer(tf.lookup.TextFileInitializer):
