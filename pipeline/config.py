@@ -103,6 +103,18 @@ def default() -> PipelineConfig:
     )
 
 
+def accurate() -> PipelineConfig:
+    """`default` with region embeddings, and triples of words for the linear classifier."""
+    return default().override(
+        {"region_embedding_size": 128, "region_epochs": 6, "linear_ngrams": 3}
+    )
+
+
+def semi_supervised() -> PipelineConfig:
+    """`accurate` with the unlabelled reviews: region embeddings are learned from them, too."""
+    return accurate().override({"unlabelled": True, "region_epochs": 4})
+
+
 def seed() -> PipelineConfig:
     """The published model to the letter."""
     return PipelineConfig(
@@ -178,6 +190,8 @@ def debug() -> PipelineConfig:
 
 PRESETS: dict[str, Callable[[], PipelineConfig]] = {
     "default": default,
+    "accurate": accurate,
+    "semi_supervised": semi_supervised,
     "seed": seed,
     "lstm": lstm,
     "gru": gru,

@@ -173,6 +173,15 @@ class TrainConfig(TaskConfig):
     bigram_embedding_size: int = 64
     """Width of a pair's embedding."""
 
+    region_embedding_size: int = 0
+    """Width of embeddings of each five words, learned from the words around them; 0 for none."""
+
+    region_epochs: int = 2
+    """Passes over the reviews to learn them."""
+
+    unlabelled: bool = False
+    """Whether they are learned from the unlabelled reviews too."""
+
     linear_ngrams: int = 0
     """Words in the longest runs that a linear classifier weighs beside the RNN, which learns what
     it leaves over; 0 for no such classifier."""
@@ -217,6 +226,8 @@ class TrainConfig(TaskConfig):
             hidden_size=(1, 4096),
             bigram_vocabulary_size=(0, 10_000_000),
             bigram_embedding_size=(1, 4096),
+            region_embedding_size=(0, 4096),
+            region_epochs=(1, 1000),
             linear_ngrams=(0, 3),
             dropout_rate=(0.0, 0.95),
             word_dropout_rate=(0.0, 0.95),

@@ -7,7 +7,7 @@ A record is a `tf.train.Example` with `id` (bytes), `token_ids` (int64, 1 to `ma
 `length` (int64, their number) and `label` (int64: 0 negative, 1 positive, -1 unlabelled).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,6 +71,16 @@ class Examples:
     def lengths(self) -> np.ndarray:
         """int64 `[rows]`: tokens in each example."""
         return np.diff(self.offsets)
+
+
+def concatenate(parts: Sequence[Examples]) -> Examples:
+    """The examples of several splits, one after the other."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Examples(
+        np.concatenate([part.token_ids for part in parts]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.concatenate([part.labels for part in parts]),
+    )
 
 
 def serialize_example(example_id: bytes, token_ids: Iterable[int], label: int) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from components.shared.block_lstm import block_lstm, last_outputs
@@ -12,6 +11,8 @@ from components.shared.ngrams import NgramClassifier, ngram_keys, places_of
 from components.shared.noise import Noise
 from components.shared.pooling import Pooling, pool
 from components.shared.recurrence import CELLS, CellName, Direction, project, recur
+from components.shared.recurrent_weights import recurrent_weights
+from components.shared.regions import RegionEmbedding
 from components.shared.tokenizer import PAD_ID
 
 
@@ -37,6 +38,7 @@ class SentimentRNN(keras.Model):
         masked: whether padding, then on the right, is masked.
         bigram_vocabulary_size: how many pairs of tokens have an embedding.
         bigram_embedding_size: width of the pair table.
+        region_embedding_size: width of the region embeddings beside them; 0 for none.
         linear_ngrams: tokens in the longest runs that a linear classifier weighs; 0 for none.
         linear_rows: how many runs it knows.
         skip_connection: whether the embeddings, pooled, reach the output beside the recurrence.
@@ -56,6 +58,7 @@ class SentimentRNN(keras.Model):
         masked: bool,
         bigram_vocabulary_size: int,
         bigram_embedding_size: int,
+        region_embedding_size: int,
         linear_ngrams: int,
         linear_rows: int,
         skip_connection: bool,
@@ -74,6 +77,7 @@ class SentimentRNN(keras.Model):
             "masked": masked,
             "bigram_vocabulary_size": bigram_vocabulary_size,
             "bigram_embedding_size": bigram_embedding_size,
+            "region_embedding_size": region_embedding_size,
             "linear_ngrams": linear_ngrams,
             "linear_rows": linear_rows,
             "skip_connection": skip_connection,
@@ -85,7 +89,9 @@ class SentimentRNN(keras.Model):
         self._add_linear()
         directions = 0 if cell == "identity" else 1 + bidirectional
         names = ("forward", "backward")[:directions]
-        self._recurrences = [self._recurrence(name, width, seeds) for name in names]
+        self._recurrences = [
+            recurrent_weights(self, name, CELLS[cell], width, hidden_size, seeds) for name in names
+        ]
         features = hidden_size * directions * (2 if pooling == "max_mean" else 1)
         features += 2 * width if skip_connection else 0
         self._output_kernel = self.add_weight(
@@ -97,18 +103,22 @@ class SentimentRNN(keras.Model):
         self.built = True
 
     def _add_tables(self, seeds: Iterator[int]) -> int:
-        """Makes the tables of embeddings; gives the width of all together."""
-        width = self.config["embedding_size"]
-        self.tables = {"token": self._table("token", self.config["vocabulary_size"], width, seeds)}
+        """Makes the embeddings; gives the width of all together."""
+        size, width = self.config["vocabulary_size"], self.config["embedding_size"]
+        self.tables = {"token": self._table("token", size, width, seeds)}
         rows = self.config["bigram_vocabulary_size"]
-        if not rows:
-            return width
-        bigram_width = self.config["bigram_embedding_size"]
-        self.bigram_keys = self.add_weight(
-            name="bigram_keys", shape=(rows,), dtype="int64", trainable=False
-        )
-        self.tables["bigram"] = self._table("bigram", rows + 1, bigram_width, seeds)
-        return width + bigram_width
+        if rows:
+            self.bigram_keys = self.add_weight(
+                name="bigram_keys", shape=(rows,), dtype="int64", trainable=False
+            )
+            bigram_width = self.config["bigram_embedding_size"]
+            self.tables["bigram"] = self._table("bigram", rows + 1, bigram_width, seeds)
+            width += bigram_width
+        self.region: RegionEmbedding | None = None
+        if region_width := self.config["region_embedding_size"]:
+            self.region = RegionEmbedding(vocabulary_size=size, width=region_width, name="region")
+            width += region_width
+        return width
 
     def _add_linear(self) -> None:
         """Makes the linear classifier, if there is to be one, and what mixes it with the RNN."""
@@ -129,34 +139,6 @@ class SentimentRNN(keras.Model):
         initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds))
         return self.add_weight(name=f"{name}_table", shape=(rows, width), initializer=initializer)
 
-    def _recurrence(
-        self, name: str, inputs: int, seeds: Iterator[int]
-    ) -> tuple[keras.Variable, keras.Variable, keras.Variable]:
-        """The kernel, recurrent kernel and biases of a direction, initialised as Keras does."""
-        hidden, cell = self.config["hidden_size"], self.config["cell"]
-        width = CELLS[cell].gates * hidden
-        kernel = self.add_weight(
-            name=f"{name}_kernel",
-            shape=(inputs, width),
-            initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-        )
-        recurrent_kernel = self.add_weight(
-            name=f"{name}_recurrent_kernel",
-            shape=(hidden, width),
-            initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-        )
-        # A GRU has a bias within the product with the reset gate too.
-        biases = np.zeros((2 if cell == "gru" else 1, width), np.float32)
-        if cell == "lstm":
-            # A forget gate that is open at first lets gradients through.
-            biases[0, hidden : 2 * hidden] = 1.0
-        bias = self.add_weight(
-            name=f"{name}_bias",
-            shape=biases.shape,
-            initializer=lambda shape, dtype=None: tf.constant(biases, dtype, shape),
-        )
-        return kernel, recurrent_kernel, bias
-
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {**super().get_config(), **self.config}
@@ -176,8 +158,13 @@ class SentimentRNN(keras.Model):
 
     def embed(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """The embeddings from each table, float32 `[time, batch, width]`."""
-        indices = self.indices(token_ids)
-        return {name: tf.gather(self.tables[name], index) for name, index in indices.items()}
+        tables, indices = self.all_tables, self.indices(token_ids)
+        return {name: tf.gather(tables[name], index) for name, index in indices.items()}
+
+    @property
+    def all_tables(self) -> dict[str, keras.Variable]:
+        """The tables that are looked up, with the one that isn't trained."""
+        return self.tables if self.region is None else {**self.tables, "region": self.region.table}
 
     def indices(self, token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """The rows of each table that token ids `[batch, time]` use, int32 `[time, batch]`."""
@@ -185,6 +172,8 @@ class SentimentRNN(keras.Model):
         if "bigram" in self.tables:
             keys = ngram_keys(token_ids, self.config["vocabulary_size"], 2)
             result["bigram"] = tf.transpose(places_of(keys, tf.convert_to_tensor(self.bigram_keys)))
+        if self.region is not None:
+            result["region"] = result["token"]
         return result
 
     def logits(
@@ -205,6 +194,8 @@ class SentimentRNN(keras.Model):
         Returns:
             float32 `[batch]`.
         """
+        if self.region is not None:
+            rows = {**rows, "region": self.region(rows["region"], mask)}
         embedded = tf.concat(list(rows.values()), axis=-1)
         if noise is not None:
             embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)

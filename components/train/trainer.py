@@ -43,6 +43,7 @@ class Trainer:
         self._config = config
         self._strategy = strategy
         self._tables = {name: table.value for name, table in model.tables.items()}
+        self._lookups = {name: table.value for name, table in model.all_tables.items()}
         tables = {id(table) for table in self._tables.values()}
         variables = [v.value for v in model.trainable_variables]
         self._dense = [v for v in variables if id(v) not in tables]
@@ -54,6 +55,7 @@ class Trainer:
             model.config["dropout_rate"]
             or model.config["skip_connection"]
             or model.config["bigram_vocabulary_size"]
+            or model.region
         )
         self._gradients = tf.function(
             self._replica_gradients, jit_compile=compiled, autograph=False
@@ -137,7 +139,7 @@ class Trainer:
             dropped = mask & (drawn < self._config.word_dropout_rate)
             token_ids = tf.where(dropped, UNK_ID, token_ids)
         tables = {
-            name: Distinct.of(self._tables[name], index)
+            name: Distinct.of(self._lookups[name], index)
             for name, index in self.model.indices(token_ids).items()
         }
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -167,7 +169,9 @@ class Trainer:
             d_dense = [a + b for a, b in zip(d_dense, more, strict=True)]
         else:
             d_values = d_read
-        d_tables = [self._table_gradient(name, tables[name], d_values[name]) for name in tables]
+        d_tables = [
+            self._table_gradient(name, tables[name], d_values[name]) for name in self._tables
+        ]
         self.optimizer.apply([*d_tables, *d_dense], learning_rate)
         return result
 
@@ -183,8 +187,9 @@ class Trainer:
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
         """Loss and accuracy, and the gradients of what is read and of the dense variables."""
         noise = Noise(seed, first_row, labels.shape[0], global_rows)
+        trained = {name: padded[name] for name in self._tables}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(padded)
+            tape.watch(trained)
             tape.watch(self._dense)
             rows = {name: tf.gather(padded[name], places[name]) for name in padded}
             if self._projects:
@@ -194,7 +199,7 @@ class Trainer:
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
             loss = tf.reduce_sum(losses) / global_rows
         d_padded, d_dense = tape.gradient(
-            loss, (padded, self._dense), unconnected_gradients=tf.UnconnectedGradients.ZERO
+            loss, (trained, self._dense), unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         right = tf.equal(logits >= 0.0, labels > 0.5)
         accuracy = tf.reduce_sum(tf.cast(right, tf.float32)) / global_rows

@@ -66,6 +66,8 @@ ROWS = {
     "default, identity for the recurrence": Variant("default", {"cell": "identity"}),
     "default, words shuffled": Variant("default", shuffled=True),
     "default, without the linear classifier": Variant("default", {"linear_ngrams": 0}),
+    "accurate": Variant("accurate"),
+    "semi_supervised": Variant("semi_supervised"),
     "seed": Variant("seed"),
     "lstm": Variant("lstm"),
     "gru": Variant("gru"),

@@ -42,6 +42,7 @@ def trained(request, prepared, tmp_path_factory) -> Path:
         hidden_size=4,
         bigram_vocabulary_size=40,
         bigram_embedding_size=4,
+        region_embedding_size=4 if request.param == "right" else 0,
         linear_ngrams=2 if request.param == "right" else 0,
         num_epochs=1,
     )

@@ -92,7 +92,7 @@ def test_a_bidirectional_model_concatenates_the_final_states_of_both_directions(
     model = SentimentRNN(
         vocabulary_size=30, cell=cell, bidirectional=True, embedding_size=5, hidden_size=HIDDEN,
         pooling="last", masked=True, bigram_vocabulary_size=0, bigram_embedding_size=1,
-        linear_ngrams=0, linear_rows=0,
+        region_embedding_size=0, linear_ngrams=0, linear_rows=0,
         skip_connection=False, dropout_rate=0.0, seed=1,
     )  # fmt: skip
     weights = {weight.name: weight.numpy().astype(np.float64) for weight in model.weights}
@@ -120,7 +120,7 @@ def test_an_lstm_gives_the_same_with_and_without_xla(pooling: Pooling, masked: b
     model = SentimentRNN(
         vocabulary_size=30, cell="lstm", bidirectional=True, embedding_size=5, hidden_size=HIDDEN,
         pooling=pooling, masked=masked, bigram_vocabulary_size=0, bigram_embedding_size=1,
-        linear_ngrams=0, linear_rows=0,
+        region_embedding_size=0, linear_ngrams=0, linear_rows=0,
         skip_connection=True, dropout_rate=0.0, seed=1,
     )  # fmt: skip
     random = np.random.default_rng(0)
