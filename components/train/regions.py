@@ -33,7 +33,7 @@ _STRIDE = 4
 _RARE = 1e-4
 """The share of the text above which a word counts for less, as in word2vec."""
 _BATCH_SIZE = 64
-_LEARNING_RATE = 6e-3
+_LEARNING_RATE = 2e-3
 _REPORT_STEPS = 50
 
 
