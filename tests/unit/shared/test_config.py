@@ -57,7 +57,7 @@ def test_a_bad_override_is_named(key: str, value: str, message: str) -> None:
 
 def test_an_unknown_preset_is_named_with_the_known() -> None:
     with pytest.raises(
-        InputError, match="'fast': unknown preset; choose one of default, accurate, semi_supervised, seed"
+        InputError, match="'fast': unknown preset; choose one of default, accurate, semi_supervised"
     ):
         preset("fast")
 
