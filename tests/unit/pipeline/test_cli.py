@@ -59,7 +59,7 @@ def test_every_line_of_help_fits_a_terminal(tmp_path: Path) -> None:
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["run", "--nonsense"], "No such option"),
-        (["run", "--preset", "huge"], "'huge' is not one of 'default', 'seed', 'lstm'"),
+        (["run", "--preset", "huge"], "'huge' is not one of 'default', 'accurate'"),
         (["run", "--set", "num_epochs"], "'num_epochs' isn't KEY=VALUE"),
         (["run", "--set", "num_epoch=3"], "did you mean 'num_epochs'?"),
         (["run", "--set", "num_epochs=three"], "num_epochs=three: must be a whole number"),
