@@ -100,10 +100,15 @@ def fit_regions(
 def _plan(
     examples: Examples, max_length: int, config: TrainConfig, replicas: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    lengths = examples.lengths
+    lengths, batch_size = examples.lengths, _BATCH_SIZE * replicas
+    if len(lengths) < batch_size:
+        raise InputError(
+            f"region_embedding_size: a batch takes {batch_size:,} reviews, and there are "
+            f"{len(lengths):,}; set it to 0, or bring more reviews"
+        )
     buckets = bucket_lengths(lengths, max_length)
     for epoch in range(1, config.region_epochs + 1):
-        yield from epoch_plan(lengths, buckets, _BATCH_SIZE * replicas, config.seed, epoch)
+        yield from epoch_plan(lengths, buckets, batch_size, config.seed, epoch)
 
 
 def _weigh(examples: Examples, vocabulary_size: int) -> _Words:

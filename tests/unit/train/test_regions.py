@@ -134,6 +134,11 @@ def test_reviews_without_a_known_word_are_refused(small: None) -> None:
         fit_regions(unknown, WORDS, 12, CONFIG, make_strategy())
 
 
+def test_too_few_reviews_for_a_batch_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a batch takes 64 reviews, and there are 9; set"):
+        fit_regions(talk(9), WORDS, 12, CONFIG, make_strategy())
+
+
 def test_the_model_takes_what_was_learned(prepared: Any, tmp_path: Path, small: None) -> None:
     config = TrainConfig(
         cell="identity", embedding_size=4, region_embedding_size=6, region_epochs=1, num_epochs=1
