@@ -89,9 +89,10 @@ class SentimentRNN(keras.Model):
         self._add_linear()
         directions = 0 if cell == "identity" else 1 + bidirectional
         names = ("forward", "backward")[:directions]
-        self._recurrences = [
-            recurrent_weights(self, name, CELLS[cell], width, hidden_size, seeds) for name in names
-        ]
+        self._recurrences = {
+            name: recurrent_weights(self, name, CELLS[cell], width, hidden_size, seeds)
+            for name in names
+        }
         features = hidden_size * directions * (2 if pooling == "max_mean" else 1)
         features += 2 * width if skip_connection else 0
         self._output_kernel = self.add_weight(
@@ -200,31 +201,32 @@ class SentimentRNN(keras.Model):
         if noise is not None:
             embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)
         if not self._recurrences:
-            return self._output([], embedded, self._read_mask(mask), noise)
+            return self._output({}, embedded, self._read_mask(mask), noise)
         if compiled or self.config["cell"] != "lstm":
             return self.read(self.project(embedded), embedded, mask, noise)
         mask = self._read_mask(mask)
         return self._output(self._recur_in_blocks(embedded, mask), embedded, mask, noise)
 
-    def project(self, embedded: tf.Tensor) -> tf.Tensor:
-        """What the recurrences read of embeddings, float32 `[..., width]`: their projections.
+    def project(self, embedded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What each direction reads of embeddings, float32 `[..., width]`: its projections.
 
         Returns:
-            float32 `[..., directions * gates * hidden]`.
+            float32 `[..., gates * hidden]`, by the name of the direction.
         """
-        kernel = tf.concat([kernel for kernel, _, _ in self._recurrences], axis=-1)
-        bias = tf.concat([bias[0] for _, _, bias in self._recurrences], axis=-1)
         product = tf.matmul if embedded.shape.rank == 2 else project
-        return product(embedded, kernel) + bias
+        return {
+            name: product(embedded, tf.convert_to_tensor(kernel)) + bias[0]
+            for name, (kernel, _, bias) in self._recurrences.items()
+        }
 
     def read(
         self,
-        projected: tf.Tensor,
+        projected: dict[str, tf.Tensor],
         embedded: tf.Tensor | None,
         mask: tf.Tensor,
         noise: Noise | None,
     ) -> tf.Tensor:
-        """The logits, float32 `[batch]`, of what `project` gave, `[time, batch, ...]`.
+        """The logits, float32 `[batch]`, of what `project` gave, each `[time, batch, ...]`.
 
         `embedded` is for the skip connection; None without one.
         """
@@ -238,12 +240,15 @@ class SentimentRNN(keras.Model):
 
     def _output(
         self,
-        read: list[tuple[tf.Tensor, tf.Tensor]],
+        read: dict[str, tf.Tensor],
         embedded: tf.Tensor | None,
         mask: tf.Tensor,
         noise: Noise | None,
     ) -> tf.Tensor:
-        pooled = [pool(outputs, read_mask, self.config["pooling"]) for outputs, read_mask in read]
+        pooled = [
+            pool(outputs, mask, self.config["pooling"], backward=name == "backward")
+            for name, outputs in read.items()
+        ]
         if self.config["skip_connection"]:
             pooled.append(pool(embedded, mask, "max_mean"))
         features = tf.concat(pooled, axis=-1)
@@ -252,34 +257,33 @@ class SentimentRNN(keras.Model):
         return tf.squeeze(tf.matmul(features, self._output_kernel) + self._output_bias, axis=-1)
 
     def _recur(
-        self, projected: tf.Tensor, mask: tf.Tensor, training: bool
-    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """The outputs of each direction and their mask, in its order of reading."""
-        directions: list[Direction] = []
-        inputs = tf.split(projected, len(self._recurrences), axis=-1)
-        for x, (_, recurrent_kernel, bias) in zip(inputs, self._recurrences, strict=True):
-            backward = bool(directions)
-            directions.append(
-                Direction(
-                    inputs=tf.reverse(x, [0]) if backward else x,
-                    mask=tf.reverse(mask, [0]) if backward else mask,
-                    kernel=tf.convert_to_tensor(recurrent_kernel),
-                    bias=bias[1] if bias.shape[0] == 2 else tf.zeros(bias.shape[1:]),
-                )
+        self, projected: dict[str, tf.Tensor], mask: tf.Tensor, training: bool
+    ) -> dict[str, tf.Tensor]:
+        """The outputs of each direction."""
+        directions = [
+            Direction(
+                inputs=projected[name],
+                mask=mask,
+                kernel=tf.convert_to_tensor(recurrent_kernel),
+                bias=bias[1] if bias.shape[0] == 2 else tf.zeros(bias.shape[1:]),
+                backward=name == "backward",
             )
+            for name, (_, recurrent_kernel, bias) in self._recurrences.items()
+        ]
         outputs = recur(CELLS[self.config["cell"]], directions, training)
-        return [(o, direction.mask) for o, direction in zip(outputs, directions, strict=True)]
+        return dict(zip(self._recurrences, outputs, strict=True))
 
-    def _recur_in_blocks(
-        self, embedded: tf.Tensor, mask: tf.Tensor
-    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """As `_recur`; for the pooling "last" each direction has a single step, the last."""
+    def _recur_in_blocks(self, embedded: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `_recur`, but each direction in its order of reading, which pooling doesn't mind.
+
+        For the pooling "last" each direction has a single step, the last.
+        """
         lengths = tf.reduce_sum(tf.cast(mask[..., 0], tf.int32), axis=0)
-        result: list[tuple[tf.Tensor, tf.Tensor]] = []
-        for kernel, recurrent_kernel, bias in self._recurrences:
+        result: dict[str, tf.Tensor] = {}
+        for name, (kernel, recurrent_kernel, bias) in self._recurrences.items():
             weights = [tf.convert_to_tensor(v) for v in (kernel, recurrent_kernel, bias[0])]
-            outputs = block_lstm(embedded, lengths, *weights, backward=bool(result))
+            outputs = block_lstm(embedded, lengths, *weights, backward=name == "backward")
             if self.config["pooling"] == "last":
                 outputs = last_outputs(outputs, lengths)[tf.newaxis]
-            result.append((outputs, mask))
+            result[name] = outputs
         return result

@@ -10,15 +10,17 @@ Pooling = Literal["last", "max", "mean", "max_mean"]
 _LOWEST = -1e4
 
 
-def pool(outputs: tf.Tensor, mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+def pool(
+    outputs: tf.Tensor, mask: tf.Tensor, pooling: Pooling, backward: bool = False
+) -> tf.Tensor:
     """Pools `[time, batch, width]` over the steps where mask `[time, batch, 1]` is true.
 
     Returns:
         `[batch, width]`, for "max_mean" `[batch, 2 * width]`. "last" takes the final step, to which
-        a masked recurrence carries its state.
+        a masked recurrence carries its state; it is the first in time of one that reads backward.
     """
     if pooling == "last":
-        return outputs[-1]
+        return outputs[0 if backward else -1]
     parts = []
     if "max" in pooling:
         parts.append(tf.reduce_max(tf.where(mask, outputs, _LOWEST), axis=0))

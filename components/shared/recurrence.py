@@ -8,7 +8,7 @@ product over all steps (it would else be accumulated in the loop).
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -73,7 +73,7 @@ CELLS: dict[str, Cell] = {
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """What one direction of a recurrence reads, time first, in the order in which it reads it."""
+    """What one direction of a recurrence reads, time first."""
 
     inputs: tf.Tensor
     """float32 `[time, batch, gates * hidden]`: the inputs, projected, with their bias."""
@@ -83,6 +83,12 @@ class Direction:
     """float32 `[hidden, gates * hidden]`: the recurrent kernel."""
     bias: tf.Tensor
     """float32 `[gates * hidden]`: the recurrent bias."""
+    backward: bool = False
+    """Whether it reads the last step first."""
+
+    def place(self, step: tf.Tensor) -> tf.Tensor:
+        """Which place in time it reads as its `step`-th, from 0."""
+        return tf.shape(self.inputs)[0] - 1 - step if self.backward else step
 
 
 def recur(cell: Cell, directions: Sequence[Direction], training: bool) -> list[tf.Tensor]:
@@ -94,27 +100,28 @@ def recur(cell: Cell, directions: Sequence[Direction], training: bool) -> list[t
         training: whether gradients will be taken; the shapes must be static then.
 
     Returns:
-        The outputs of each direction, float32 `[time, batch, hidden]`, in its order of reading.
+        The outputs of each direction, float32 `[time, batch, hidden]`.
     """
-    masks = [direction.mask for direction in directions]
-    inputs = [direction.inputs for direction in directions]
-    kernels = [direction.kernel for direction in directions]
-    biases = [direction.bias for direction in directions]
     if not training:
-        return [states[0] for states in _forward(cell, inputs, masks, kernels, biases, keep=1)]
+        return [states[0] for states in _forward(cell, directions, keep=1)]
     n = len(directions)
 
     @tf.custom_gradient
     def run(*arguments: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable[..., Any]]:
         inputs, kernels, biases = arguments[:n], arguments[n : 2 * n], arguments[2 * n :]
-        states = _forward(cell, inputs, masks, kernels, biases, keep=cell.states)
+        given = [
+            replace(direction, inputs=x, kernel=kernel, bias=bias)
+            for direction, x, kernel, bias in zip(directions, inputs, kernels, biases, strict=True)
+        ]
+        states = _forward(cell, given, keep=cell.states)
 
         def gradient(*d_outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return _backward(cell, inputs, masks, kernels, biases, states, d_outputs)
+            return _backward(cell, given, states, d_outputs)
 
         return tuple(parts[0] for parts in states), gradient
 
-    return list(run(*inputs, *kernels, *biases))
+    columns = zip(*((it.inputs, it.kernel, it.bias) for it in directions), strict=True)
+    return list(run(*(tensor for column in columns for tensor in column)))
 
 
 def _step(cell: Cell, x: tf.Tensor, r: tf.Tensor, state: State, mask: tf.Tensor) -> State:
@@ -122,75 +129,69 @@ def _step(cell: Cell, x: tf.Tensor, r: tf.Tensor, state: State, mask: tf.Tensor)
     return tuple(tf.where(mask, a, b) for a, b in zip(new, state, strict=True))
 
 
-def _forward(
-    cell: Cell,
-    inputs: Sequence[tf.Tensor],
-    masks: Sequence[tf.Tensor],
-    kernels: Sequence[tf.Tensor],
-    biases: Sequence[tf.Tensor],
-    keep: int,
-) -> list[list[tf.Tensor]]:
+def _forward(cell: Cell, directions: Sequence[Direction], keep: int) -> list[list[tf.Tensor]]:
     """Of each direction the first `keep` parts of the states, each `[time, batch, hidden]`."""
-    time, batch = tf.shape(inputs[0])[0], tf.shape(inputs[0])[1]
-    shape = [inputs[0].shape[1], kernels[0].shape[0]]
-    n = len(inputs)
-    input_arrays = [_array(x) for x in inputs]
-    mask_arrays = [_array(mask) for mask in masks]
+    inputs, kernel = directions[0].inputs, directions[0].kernel
+    time, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    shape = [inputs.shape[1], kernel.shape[0]]
+    input_arrays = [_array(direction.inputs) for direction in directions]
+    mask_arrays = [_array(direction.mask) for direction in directions]
 
     def body(t: tf.Tensor, states: Any, arrays: Any) -> Any:
         new_states, new_arrays = [], []
-        for d in range(n):
-            r = tf.matmul(states[d][0], kernels[d]) + biases[d]
-            state = _step(cell, input_arrays[d].read(t), r, states[d], mask_arrays[d].read(t))
+        for d, direction in enumerate(directions):
+            place = direction.place(t)
+            r = tf.matmul(states[d][0], direction.kernel) + direction.bias
+            x, mask = input_arrays[d].read(place), mask_arrays[d].read(place)
+            state = _step(cell, x, r, states[d], mask)
             new_states.append(state)
             new_arrays.append(
-                [a.write(t, part) for a, part in zip(arrays[d], state[:keep], strict=True)]
+                [a.write(place, part) for a, part in zip(arrays[d], state[:keep], strict=True)]
             )
         return t + 1, new_states, new_arrays
 
     zero = tf.ensure_shape(tf.zeros(tf.stack([batch, shape[1]])), shape)
-    states = [(zero,) * cell.states for _ in range(n)]
-    arrays = [[_empty_array(time, shape) for _ in range(keep)] for _ in range(n)]
+    states = [(zero,) * cell.states for _ in directions]
+    arrays = [[_empty_array(time, shape) for _ in range(keep)] for _ in directions]
     _, _, arrays = tf.while_loop(
         lambda t, *_: t < time,
         body,
         (tf.constant(0), states, arrays),
-        maximum_iterations=inputs[0].shape[0],
+        maximum_iterations=inputs.shape[0],
     )
-    return [[_stack(array, inputs[0].shape[0]) for array in direction] for direction in arrays]
+    return [[_stack(array, inputs.shape[0]) for array in direction] for direction in arrays]
 
 
 def _backward(
     cell: Cell,
-    inputs: Sequence[tf.Tensor],
-    masks: Sequence[tf.Tensor],
-    kernels: Sequence[tf.Tensor],
-    biases: Sequence[tf.Tensor],
+    directions: Sequence[Direction],
     states: Sequence[Sequence[tf.Tensor]],
     d_outputs: Sequence[tf.Tensor],
 ) -> tuple[tf.Tensor, ...]:
     """The gradients of the inputs, kernels and biases, in this order, of each direction."""
-    n = len(inputs)
-    time, batch, width = inputs[0].shape
-    hidden = kernels[0].shape[0]
-    previous = [[tf.concat([tf.zeros_like(s[:1]), s[:-1]], 0) for s in part] for part in states]
+    time, batch, width = directions[0].inputs.shape
+    hidden = directions[0].kernel.shape[0]
+    previous = [
+        [_previous(part, direction.backward) for part in parts]
+        for direction, parts in zip(directions, states, strict=True)
+    ]
     previous_arrays = [[_array(part) for part in parts] for parts in previous]
-    input_arrays = [_array(x) for x in inputs]
-    mask_arrays = [_array(mask) for mask in masks]
+    mask_arrays = [_array(direction.mask) for direction in directions]
     d_output_arrays = [_array(d) for d in d_outputs]
     # Once, before the loop: a product with a transposed kernel takes XLA twice the time.
-    transposed = [tf.transpose(kernel) for kernel in kernels]
+    transposed = [tf.transpose(direction.kernel) for direction in directions]
 
     def body(t: tf.Tensor, d_states: Any, arrays: Any) -> Any:
         new_states, new_arrays = [], []
-        for d in range(n):
-            state = tuple(array.read(t) for array in previous_arrays[d])
-            x = input_arrays[d].read(t)
-            r = tf.matmul(state[0], kernels[d]) + biases[d]
+        for d, direction in enumerate(directions):
+            place = direction.place(t)
+            state = tuple(array.read(place) for array in previous_arrays[d])
+            x, mask = arrays[d][0].read(place), mask_arrays[d].read(place)
+            r = tf.matmul(state[0], direction.kernel) + direction.bias
             with tf.GradientTape() as tape:
                 tape.watch((x, r, state))
-                new = _step(cell, x, r, state, mask_arrays[d].read(t))
-            d_new = (d_states[d][0] + d_output_arrays[d].read(t), *d_states[d][1:])
+                new = _step(cell, x, r, state, mask)
+            d_new = (d_states[d][0] + d_output_arrays[d].read(place), *d_states[d][1:])
             d_x, d_r, d_state = tape.gradient(
                 new,
                 (x, r, state),
@@ -200,13 +201,14 @@ def _backward(
             d_h = d_state[0] + tf.matmul(d_r, transposed[d])
             d_read = [d_x] if cell.sums else [d_x, d_r]
             new_states.append((d_h, *d_state[1:]))
-            new_arrays.append([a.write(t, d) for a, d in zip(arrays[d], d_read, strict=True)])
+            new_arrays.append([a.write(place, d) for a, d in zip(arrays[d], d_read, strict=True)])
         return t - 1, new_states, new_arrays
 
-    zero = tf.zeros([batch, hidden])
-    d_states = [(zero,) * cell.states for _ in range(n)]
-    written = 1 if cell.sums else 2
-    arrays = [[_empty_array(time, [batch, width]) for _ in range(written)] for _ in range(n)]
+    d_states = [(tf.zeros([batch, hidden]),) * cell.states for _ in directions]
+    # The gradient of an input takes the input's place, which nothing reads any more.
+    arrays = [[_array(direction.inputs)] for direction in directions]
+    if not cell.sums:
+        arrays = [[*array, _empty_array(time, [batch, width])] for array in arrays]
     _, _, arrays = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
@@ -220,6 +222,12 @@ def _backward(
     ]
     d_biases = [tf.reduce_sum(d_r, [0, 1]) for d_r in d_recurrent]
     return (*d_inputs, *d_kernels, *d_biases)
+
+
+def _previous(states: tf.Tensor, backward: bool) -> tf.Tensor:
+    """At each place the state before it was read, `[time, batch, hidden]` both."""
+    zero = tf.zeros_like(states[:1])
+    return tf.concat([states[1:], zero] if backward else [zero, states[:-1]], axis=0)
 
 
 def kernel_gradient(inputs: tf.Tensor, d_outputs: tf.Tensor) -> tf.Tensor:

@@ -20,21 +20,23 @@ class Distinct:
     """int32 `[distinct]`: their places in the table."""
     places: tf.Tensor
     """int32 `[time, batch]`: where in `rows` the row of each token is."""
+    most: int
+    """How many there can be in a batch of this shape."""
 
     @classmethod
     def of(cls, table: tf.Variable, indices: tf.Tensor) -> "Distinct":
         """Looks rows up by their places in the table, int32 `[time, batch]` of static shape."""
         distinct, places = tf.unique(tf.reshape(indices, [-1]))
-        return cls(rows_of(table, distinct), distinct, tf.reshape(places, indices.shape))
+        most = min(indices.shape.num_elements(), table.shape[0])
+        return cls(rows_of(table, distinct), distinct, tf.reshape(places, indices.shape), most)
 
     def pad(self, values: tf.Tensor) -> tf.Tensor:
-        """Values of the rows, `[distinct, ...]`, and zeros up to `[time * batch, ...]`.
+        """Values of the rows, `[distinct, ...]`, and zeros up to `[most, ...]`.
 
         XLA compiles for one shape, and the number of distinct rows is another in each batch.
         """
-        most = self.places.shape[0] * self.places.shape[1]
-        padded = tf.pad(values, [[0, most - tf.shape(values)[0]], [0, 0]])
-        return tf.ensure_shape(padded, [most, values.shape[1]])
+        padded = tf.pad(values, [[0, self.most - tf.shape(values)[0]], [0, 0]])
+        return tf.ensure_shape(padded, [self.most, values.shape[1]])
 
     def unpad(self, values: tf.Tensor) -> tf.Tensor:
         """The values of the rows, of what `pad` gave."""

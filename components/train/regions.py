@@ -23,6 +23,7 @@ from components.shared.regions import REACH, embed_regions
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import bucket_lengths, epoch_plan, pad
 from components.train.optimizer import Adam
+from components.train.shards import shards_of
 
 _SURROUNDING = 20
 """Words to predict on either side."""
@@ -169,9 +170,12 @@ class _Learner:
         self, token_ids: tf.Tensor, drawn: tf.Tensor, offset: tf.Tensor, learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        loss, count, gradients = self._gradients(
-            tf.transpose(token_ids), drawn, offset, replicas * token_ids.shape.num_elements()
-        )
+        places = replicas * token_ids.shape.num_elements()
+        results = [
+            self._gradients(tf.transpose(token_ids[shard]), drawn, offset, places)
+            for shard in shards_of(token_ids.shape[0], self._strategy)
+        ]
+        loss, count, gradients = tf.nest.map_structure(lambda *part: tf.add_n(part), *results)
         self._optimizer.apply(gradients, learning_rate)
         return loss, count
 

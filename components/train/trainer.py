@@ -14,6 +14,7 @@ from components.train.batches import Batch
 from components.train.distinct import Distinct
 from components.train.linear import mixture
 from components.train.optimizer import Adam
+from components.train.shards import shards_of
 
 _WORD_DROPOUT_SALT = 2
 
@@ -100,11 +101,15 @@ class Trainer:
         ]
         self.model.mixture.assign(mixture(*np.concatenate(parts, axis=1)))
 
+    def predict(self, token_ids: np.ndarray) -> np.ndarray:
+        """The model's logits of token ids `[batch, time]`, float32 `[batch]`, on one device."""
+        return self._mixed(token_ids).numpy()
+
     def evaluate(self, batches: Iterable[Batch]) -> tuple[float, float]:
         """The mean loss and the accuracy over all rows of weight 1, on one device."""
         totals = np.zeros(3)
         for batch in batches:
-            logits = self._mixed(batch.token_ids).numpy()
+            logits = self.predict(batch.token_ids)
             losses = np.logaddexp(0.0, np.where(batch.labels == 1, -logits, logits))
             right = (logits >= 0) == (batch.labels == 1)
             totals += [batch.weights @ losses, batch.weights @ right, batch.weights.sum()]
@@ -145,19 +150,14 @@ class Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             values = {name: distinct.rows for name, distinct in tables.items()}
             tape.watch((values, self._dense))
-            read = {"token": self.model.project(values["token"])} if self._projects else values
-        padded = {name: tables[name].pad(rows) for name, rows in read.items()}
-        places = {name: distinct.places for name, distinct in tables.items()}
-        result, d_padded, d_dense = self._gradients(
-            padded,
-            places,
-            tf.transpose(mask),
-            labels,
-            noise.seed,
-            noise.first_row,
-            noise.global_rows,
+            read = self.model.project(values["token"]) if self._projects else values
+        distinct_of = dict.fromkeys(read, tables["token"]) if self._projects else tables
+        padded = {name: distinct_of[name].pad(rows) for name, rows in read.items()}
+        places = {name: distinct.places for name, distinct in distinct_of.items()}
+        result, d_padded, d_dense = self._sharded_gradients(
+            padded, places, tf.transpose(mask), labels, noise
         )
-        d_read = {name: tables[name].unpad(d) for name, d in d_padded.items()}
+        d_read = {name: distinct_of[name].unpad(d) for name, d in d_padded.items()}
         if self._projects:
             # One path leads through the projection, another past it.
             d_values, more = tape.gradient(
@@ -175,6 +175,29 @@ class Trainer:
         self.optimizer.apply([*d_tables, *d_dense], learning_rate)
         return result
 
+    def _sharded_gradients(
+        self,
+        padded: dict[str, tf.Tensor],
+        places: dict[str, tf.Tensor],
+        mask: tf.Tensor,
+        labels: tf.Tensor,
+        noise: Noise,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        """The sums of `_replica_gradients` over the shards of the rows."""
+        results = [
+            self._gradients(
+                padded,
+                {name: place[:, shard] for name, place in places.items()},
+                mask[:, shard],
+                labels[shard],
+                noise.seed,
+                noise.first_row + shard.start,
+                noise.global_rows,
+            )
+            for shard in shards_of(noise.rows, self._strategy)
+        ]
+        return tf.nest.map_structure(lambda *parts: tf.add_n(parts), *results)
+
     def _replica_gradients(
         self,
         padded: dict[str, tf.Tensor],
@@ -187,13 +210,14 @@ class Trainer:
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
         """Loss and accuracy, and the gradients of what is read and of the dense variables."""
         noise = Noise(seed, first_row, labels.shape[0], global_rows)
-        trained = {name: padded[name] for name in self._tables}
+        untrained = self._lookups.keys() - self._tables.keys()
+        trained = {name: rows for name, rows in padded.items() if name not in untrained}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
             tape.watch(self._dense)
             rows = {name: tf.gather(padded[name], places[name]) for name in padded}
             if self._projects:
-                logits = self.model.read(rows["token"], None, mask, noise)
+                logits = self.model.read(rows, None, mask, noise)
             else:
                 logits = self.model.logits(rows, mask, noise)
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)

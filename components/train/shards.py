@@ -1,0 +1,23 @@
+"""Parts of a replica's batch that the cores of a CPU compute side by side.
+
+Much of what a step does is too small, one step of a recurrence above all, for XLA to share it out
+over cores. A GPU has its own ways to be busy. The number of parts is no matter of the machine, so
+that the bytes aren't either.
+"""
+
+import math
+
+import tensorflow as tf
+
+_CPU_SHARDS = 2
+
+
+def shards_of(rows: int, strategy: tf.distribute.Strategy) -> list[slice]:
+    """The equal parts of the `rows` rows of one replica's batch, one after the other.
+
+    It is one part on a GPU, and where there are as many replicas as there would be parts.
+    """
+    on_cpu = all("CPU" in device for device in strategy.extended.worker_devices)
+    wanted = max(1, _CPU_SHARDS // strategy.num_replicas_in_sync) if on_cpu else 1
+    size = rows // math.gcd(rows, wanted)
+    return [slice(first, first + size) for first in range(0, rows, size)]
