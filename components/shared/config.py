@@ -182,6 +182,9 @@ class TrainConfig(TaskConfig):
     unlabelled: bool = False
     """Whether they are learned from the unlabelled reviews too."""
 
+    self_training: bool = False
+    """Whether a first model labels the unlabelled reviews for a second one to learn from."""
+
     linear_ngrams: int = 0
     """Words in the longest runs that a linear classifier weighs beside the RNN, which learns what
     it leaves over; 0 for no such classifier."""

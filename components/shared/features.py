@@ -62,7 +62,7 @@ class Examples:
     offsets: np.ndarray
     """int64 `[rows + 1]`: example i is `token_ids[offsets[i]:offsets[i + 1]]`."""
     labels: np.ndarray
-    """int32 `[rows]`."""
+    """int32 `[rows]`; or float32, the probabilities of the label 1."""
 
     def __len__(self) -> int:
         return len(self.labels)

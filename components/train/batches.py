@@ -71,18 +71,25 @@ def epoch_plan(
     return [plan[i] for i in random.permutation(len(plan))]
 
 
+def evaluation_plan(
+    lengths: np.ndarray, buckets: list[int], batch_size: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Batches with every row once: the length of a bucket, and at most `batch_size` rows of it."""
+    bucket_of = np.searchsorted(buckets, lengths)
+    for bucket, length in enumerate(buckets):
+        rows = np.flatnonzero(bucket_of == bucket)
+        for start in range(0, len(rows), batch_size):
+            yield length, rows[start : start + batch_size]
+
+
 def evaluation_batches(
     examples: Examples, buckets: list[int], batch_size: int, pad_left: bool
 ) -> Iterator[Batch]:
     """Every example once, in full batches; rows of weight 0 fill up the last of each bucket."""
-    bucket_of = np.searchsorted(buckets, examples.lengths)
-    for bucket, length in enumerate(buckets):
-        rows = np.flatnonzero(bucket_of == bucket)
-        for start in range(0, len(rows), batch_size):
-            chunk = rows[start : start + batch_size]
-            weights = np.arange(batch_size) < len(chunk)
-            batch = pad(examples, np.resize(chunk, batch_size), length, pad_left)
-            yield Batch(batch.token_ids, batch.labels, weights.astype(np.float32))
+    for length, rows in evaluation_plan(examples.lengths, buckets, batch_size):
+        batch = pad(examples, np.resize(rows, batch_size), length, pad_left)
+        weights = np.arange(batch_size) < len(rows)
+        yield Batch(batch.token_ids, batch.labels, weights.astype(np.float32))
 
 
 def pad(examples: Examples, rows: np.ndarray, length: int, pad_left: bool) -> Batch:

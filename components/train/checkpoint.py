@@ -11,6 +11,8 @@ import tensorflow as tf
 
 CHECKPOINT_FILE = "checkpoint.npz"
 REGIONS_FILE = "regions.npz"
+TEACHER = "teacher"
+LABELS_FILE = "labels.npz"
 _PROGRESS = "progress"
 
 

@@ -41,9 +41,11 @@ class Linear:
 class LogCountRatios(BaseEstimator, TransformerMixin):
     """Scales each column by how much more often it occurs with one label than with the other."""
 
-    def fit(self, rows: sparse.csr_matrix, labels: np.ndarray) -> "LogCountRatios":
+    def fit(
+        self, rows: sparse.csr_matrix, labels: np.ndarray, sample_weight: np.ndarray
+    ) -> "LogCountRatios":
         """Counts rows `[n, columns]` of zeros and ones by their labels, 0 or 1."""
-        counts = [1.0 + np.asarray(rows[labels == label].sum(axis=0))[0] for label in (1, 0)]
+        counts = [1.0 + rows.T @ (sample_weight * (labels == label)) for label in (1, 0)]
         shares = [count / count.sum() for count in counts]
         self.ratios_ = np.log(shares[0] / shares[1]).astype(np.float32)
         return self
@@ -57,7 +59,7 @@ def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
     """Fits a logistic regression over the runs of up to `order` tokens.
 
     Args:
-        examples: those of train.
+        examples: those of train; a label between 0 and 1 is the probability of 1.
         vocabulary_size: rows of the vocabulary.
         order: the tokens in the longest runs.
 
@@ -70,7 +72,8 @@ def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
             f"linear_ngrams={order}: too long for a vocabulary of {vocabulary_size:,} tokens; "
             "set it lower, or vocabulary_size"
         )
-    if len(np.unique(examples.labels)) < 2:
+    places, labels, weights = _certain(examples.labels)
+    if len(np.unique(labels)) < 2:
         raise InputError("linear_ngrams: train has reviews of one label alone; bring others")
     orders = range(1, order + 1)
     keys = commonest_ngrams(examples, vocabulary_size, orders, _MAX_RUNS)
@@ -78,9 +81,14 @@ def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
         raise InputError("linear_ngrams: no known word occurs twice in train; bring more reviews")
     regression = LogisticRegression(C=_INVERSE_REGULARIZATION, max_iter=1000)
     model = make_pipeline(LogCountRatios(), Normalizer(copy=False), regression)
-    model.fit(_rows(examples, vocabulary_size, orders, keys), examples.labels)
-    weights = regression.coef_[0].astype(np.float32)
-    return Linear(keys, model[0].ratios_, weights, float(regression.intercept_[0]))
+    model.fit(
+        _rows(examples, vocabulary_size, orders, keys)[places],
+        labels,
+        logcountratios__sample_weight=weights,
+        logisticregression__sample_weight=weights,
+    )
+    coefficients = regression.coef_[0].astype(np.float32)
+    return Linear(keys, model[0].ratios_, coefficients, float(regression.intercept_[0]))
 
 
 def mixture(
@@ -102,6 +110,18 @@ def mixture(
     logits = np.stack([recurrent, linear], axis=1)
     found = LogisticRegression().fit(logits, labels, sample_weight=weights)
     return np.append(found.coef_[0], found.intercept_).astype(np.float32)
+
+
+def _certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows with a label of 0 or 1, and how much each counts, that stand for soft labels.
+
+    Returns:
+        The places of the rows, int64; their labels, bool; their weights, float64. A row that is
+        surely neither is there twice.
+    """
+    chances = np.stack([1.0 - labels, labels], axis=1).astype(np.float64)
+    places, classes = np.nonzero(chances)
+    return places, classes == 1, chances[places, classes]
 
 
 def _rows(

@@ -1,8 +1,7 @@
 """Train: from encoded examples to the Keras model of the best epoch."""
 
 import shutil
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,13 @@ from components.shared.features import (
 from components.shared.model import SentimentRNN
 from components.shared.model_files import save_model
 from components.shared.reviews import UNSUPERVISED
-from components.train.checkpoint import REGIONS_FILE, kept
+from components.train.checkpoint import LABELS_FILE, REGIONS_FILE, TEACHER, kept
 from components.train.fit import Fit
 from components.train.history import write_history
 from components.train.linear import Linear, fit_linear
 from components.train.ngrams import commonest_ngrams
 from components.train.regions import Regions, fit_regions
+from components.train.soft_labels import soft_labels
 from components.train.trainer import Trainer
 
 
@@ -69,64 +69,83 @@ def train(
     validation_examples = read_examples(examples, "validation")
     if len(validation_examples) == 0:
         raise InputError(f"{examples}: the validation split is empty; bring more reviews")
-    strategy = make_strategy()
+    unlabelled = None
+    if config.unlabelled or config.self_training:
+        unlabelled = _read_unlabelled(examples, features)
     checkpoints = Path(checkpoint_dir) if checkpoint_dir else None
     identity = {"train": config.to_mapping(), "features": asdict(features)}
-    network = _prepare(examples, train_examples, features, config, strategy, checkpoints, identity)
-    trainer = Trainer(network, config, strategy)
-    fit = Fit(trainer, config, train_examples, validation_examples, features.max_length)
-    history = fit.run(identity, checkpoints)
+    strategy = make_strategy()
+    texts = [train_examples, unlabelled] if unlabelled and config.unlabelled else [train_examples]
+    regions = _learn_regions(texts, features, config, strategy, checkpoints, identity)
+
+    def fit(labelled: Examples, directory: Path | None) -> tuple[Trainer, dict[str, Any]]:
+        network = _prepare(labelled, features, config, strategy, regions)
+        trainer = Trainer(network, config, strategy)
+        course = Fit(trainer, config, labelled, validation_examples, features.max_length)
+        return trainer, course.run(identity, directory)
+
+    if unlabelled and config.self_training:
+        teacher_dir = checkpoints / TEACHER if checkpoints else None
+        labels = kept(
+            teacher_dir / LABELS_FILE if teacher_dir else None,
+            identity,
+            lambda: soft_labels(fit(train_examples, teacher_dir)[0], unlabelled, features, config),
+        )
+        train_examples = concatenate([train_examples, replace(unlabelled, **labels)])
+    trainer, history = fit(train_examples, checkpoints)
     with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
         write_history(history, run_dir)
-        save_model(network, features, config.to_mapping(), model_dir)
+        save_model(trainer.model, features, config.to_mapping(), model_dir)
     if checkpoint_dir:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
     return history
 
 
-def _prepare(
-    examples: str | Path,
-    train_examples: Examples,
+def _read_unlabelled(examples: str | Path, features: Features) -> Examples:
+    if not features.rows.get(UNSUPERVISED):
+        raise InputError(
+            f"{examples}: there are no unlabelled reviews; set unlabelled=false and "
+            "self_training=false, or bring a source that has some"
+        )
+    return read_examples(examples, UNSUPERVISED)
+
+
+def _learn_regions(
+    texts: list[Examples],
     features: Features,
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
     checkpoints: Path | None,
     identity: dict[str, Any],
-) -> SentimentRNN:
-    """The model, with all in it that isn't trained with the RNN but fitted beforehand."""
-    size = features.vocabulary_size
-    keys = commonest_ngrams(train_examples, size, (2,), config.bigram_vocabulary_size)
-    linear = None
-    if config.linear_ngrams:
-        events.progress("fitting the linear classifier")
-        linear = fit_linear(train_examples, size, config.linear_ngrams)
-    regions = None
-    if config.region_embedding_size:
-        learn = partial(_learn_regions, examples, train_examples, features, config, strategy)
-        path = checkpoints / REGIONS_FILE if checkpoints else None
-        regions = Regions(**kept(path, identity, lambda: asdict(learn())))
-    with strategy.scope():
-        return build_model(config, size, keys, linear, regions)
+) -> Regions | None:
+    """Region embeddings of the texts, if so configured."""
+    if not config.region_embedding_size:
+        return None
+    size, length = features.vocabulary_size, features.max_length
+    learned = kept(
+        checkpoints / REGIONS_FILE if checkpoints else None,
+        identity,
+        lambda: asdict(fit_regions(concatenate(texts), size, length, config, strategy)),
+    )
+    return Regions(**learned)
 
 
-def _learn_regions(
-    examples: str | Path,
-    train_examples: Examples,
+def _prepare(
+    examples: Examples,
     features: Features,
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
-) -> Regions:
-    """Learns region embeddings from train and, if so configured, from the unlabelled reviews."""
-    texts = [train_examples]
-    if config.unlabelled:
-        if not features.rows.get(UNSUPERVISED):
-            raise InputError(
-                f"{examples}: there are no unlabelled reviews; set unlabelled=false, or bring a "
-                "source that has some"
-            )
-        texts.append(read_examples(examples, UNSUPERVISED))
-    size, length = features.vocabulary_size, features.max_length
-    return fit_regions(concatenate(texts), size, length, config, strategy)
+    regions: Regions | None,
+) -> SentimentRNN:
+    """The model, with all in it that isn't trained with the RNN but fitted beforehand."""
+    size = features.vocabulary_size
+    keys = commonest_ngrams(examples, size, (2,), config.bigram_vocabulary_size)
+    linear = None
+    if config.linear_ngrams:
+        events.progress("fitting the linear classifier")
+        linear = fit_linear(examples, size, config.linear_ngrams)
+    with strategy.scope():
+        return build_model(config, size, keys, linear, regions)
 
 
 def make_strategy() -> tf.distribute.MirroredStrategy:

@@ -1,5 +1,7 @@
 """The linear classifier beside the RNN: what it counts, and what the model makes of it."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,28 @@ def test_reviews_that_are_taken_some_at_a_time_give_the_same(
     parts = fit_linear(examples, WORDS, 2)
     for name in ("keys", "ratios", "weights", "bias"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_labels_between_0_and_1_are_probabilities() -> None:
+    random = np.random.default_rng(0)
+    examples = make([random.integers(1, WORDS, random.integers(1, 9)).tolist() for _ in range(60)])
+    hard, same = (
+        fit_linear(replace(examples, labels=examples.labels.astype(kind)), WORDS, 2)
+        for kind in (np.int32, np.float32)
+    )
+    np.testing.assert_array_equal(hard.weights, same.weights)
+    soft = replace(examples, labels=random.uniform(size=60).astype(np.float32))
+    fitted = fit_linear(soft, WORDS, 2)
+    chances = tf.sigmoid(layer(fitted, 2)(padded(soft))).numpy()
+    # Where the likelihood is greatest, as many are expected of each label as there are.
+    assert chances.mean() == pytest.approx(soft.labels.mean(), abs=1e-3)
+    occurs = np.array([2 in soft.token_ids[a:b] for a, b in pairwise(soft.offsets)])
+    counts = [1 + np.sum(y[occurs]) for y in (soft.labels, 1 - soft.labels)]
+    ratios = fitted.ratios[np.searchsorted(fitted.keys, [2, 3])]
+    others = np.array([3 in soft.token_ids[a:b] for a, b in pairwise(soft.offsets)])
+    more = [1 + np.sum(y[others]) for y in (soft.labels, 1 - soft.labels)]
+    expected = np.log(counts[0] / counts[1]) - np.log(more[0] / more[1])
+    assert ratios[0] - ratios[1] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_review_without_a_known_run_has_the_bias() -> None:

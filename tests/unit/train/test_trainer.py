@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import tensorflow as tf
 from components.shared.artifacts import directory_sha256
 from components.shared.config import TrainConfig
 from components.shared.errors import InputError
-from components.shared.features import Features, read_examples
+from components.shared.features import Examples, Features, read_examples
 from components.shared.model_files import load_model
 from components.train import batches, fit
+from components.train import train as train_module
+from components.train.shards import shards_of
 from components.train.train import build_model, make_strategy, train
 from components.train.trainer import Trainer
 
@@ -34,6 +37,8 @@ CONFIG = TrainConfig(
     per_replica_batch_size=16,
     num_epochs=2,
 )
+
+SELF_TRAINING = replace(CONFIG, self_training=True, linear_ngrams=1, num_epochs=1)
 
 _REPLICAS = """
 import json, sys
@@ -138,6 +143,53 @@ def test_an_interrupted_training_reaches_the_same_bytes(prepared, tmp_path, step
     assert not checkpoints.exists()  # they have served
 
 
+@pytest.mark.parametrize("of_teacher", [True, False])
+def test_an_interrupted_self_training_reaches_the_same_bytes(
+    prepared, tmp_path, step, of_teacher
+) -> None:
+    steps = step(10_000)
+    whole = run(prepared, tmp_path / "whole", SELF_TRAINING)
+    total = len(steps)
+    teachers = total - len(whole["step_losses"])
+    rows = Features.load(prepared.examples).rows
+    assert teachers == rows["train"] // 16
+    assert total - teachers == (rows["train"] + rows["unsupervised"]) // 16
+    limit = 3 if of_teacher else teachers + 3
+    step(limit)
+    with pytest.raises(Killed):
+        run(prepared, tmp_path / "cut", SELF_TRAINING, tmp_path / "checkpoints")
+    steps = step(10_000)
+    again = run(prepared, tmp_path / "cut", SELF_TRAINING, tmp_path / "checkpoints")
+    assert again == whole
+    assert len(steps) == total - limit
+    assert directory_sha256(tmp_path / "cut/model") == directory_sha256(tmp_path / "whole/model")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_student_learns_what_its_teacher_says(prepared, tmp_path, monkeypatch) -> None:
+    taught: list[Examples] = []
+    fit_linear = train_module.fit_linear
+
+    def see(examples: Examples, *arguments):
+        taught.append(examples)
+        return fit_linear(examples, *arguments)
+
+    monkeypatch.setattr(train_module, "fit_linear", see)
+    run(prepared, tmp_path, SELF_TRAINING)
+    first, second = taught
+    rows = len(first)
+    np.testing.assert_array_equal(second.labels[:rows], first.labels)
+    told, unlabelled = second.labels[rows:], read_examples(prepared.examples, "unsupervised")
+    np.testing.assert_array_equal(second.token_ids[second.offsets[rows] :], unlabelled.token_ids)
+    assert 0 < told.min() < 0.4 and 0.6 < told.max() < 1
+    # The words that tell one label from the other in train.
+    labels = np.repeat(first.labels, first.lengths)
+    good, bad = (1 + np.bincount(first.token_ids[labels == y], minlength=60) for y in (1, 0))
+    sides = (good > 3 * bad).astype(int) - (bad > 3 * good)
+    sums = np.add.reduceat(sides[unlabelled.token_ids], unlabelled.offsets[:-1])
+    assert told[sums > 0].mean() > 0.6 > 0.4 > told[sums < 0].mean()
+
+
 def test_another_trainings_checkpoint_is_not_taken(prepared, tmp_path, step) -> None:
     step(5)
     with pytest.raises(Killed):
@@ -178,6 +230,13 @@ def test_training_learns(prepared, tmp_path) -> None:
     assert last["loss"] < 0.7 * first["loss"] and last["accuracy"] > 0.75 > first["accuracy"]
     assert (tmp_path / "run/learning_curves.png").stat().st_size > 10_000
     assert list((tmp_path / "run/tensorboard/train").glob("events*"))
+
+
+def test_a_batch_is_cut_in_equal_shards_on_a_cpu() -> None:
+    strategy = make_strategy()
+    assert shards_of(32, strategy) == [slice(0, 16), slice(16, 32)]
+    assert shards_of(33, strategy) == [slice(0, 33)]
+    assert shards_of(1, strategy) == [slice(0, 1)]
 
 
 def test_gradients_are_clipped_to_the_norm(prepared) -> None:
