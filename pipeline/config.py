@@ -111,8 +111,10 @@ def accurate() -> PipelineConfig:
 
 
 def semi_supervised() -> PipelineConfig:
-    """`accurate` with the unlabelled reviews: region embeddings are learned from them, too."""
-    return accurate().override({"unlabelled": True, "region_epochs": 4})
+    """`accurate`, wider, with the unlabelled reviews: their text, and what a first model says."""
+    return accurate().override(
+        {"unlabelled": True, "region_epochs": 4, "self_training": True, "hidden_size": 64}
+    )
 
 
 def seed() -> PipelineConfig:
