@@ -38,7 +38,8 @@ run: setup  ## Run the pipeline on the bundled reviews; ARGS="..." goes to `imdb
 	@.venv/bin/python -m pipeline run $(ARGS)
 
 test: setup  ## Run the tests; ARGS="..." goes to pytest.
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope \
+		--no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check style and types.
 	@.venv/bin/ruff check pipeline components tests

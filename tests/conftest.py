@@ -6,8 +6,11 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # TensorFlow reads it when it is first imported; its start-up notes would bury a failure.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +22,24 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # what the tests start, and signals are a part of what is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long an example takes is the machine's business.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+
+class _ByFile(LoadScopeScheduling):
+    """Gives each worker files, whose tests share what they set up; those of containers an image."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "containers" if file.startswith("tests/containers/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Where several processes share the tests."""
+    return _ByFile(config, log)
+
 
 _GOOD = "delightful superb moving witty radiant masterful charming gripping".split()
 _BAD = "tedious dreadful clumsy lifeless shallow grating muddled insipid".split()

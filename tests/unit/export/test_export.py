@@ -97,7 +97,7 @@ def test_answers_equal_the_training_sides(trained, prepared, serve) -> None:
     assert answers["label"].numpy().tolist() == (expected >= 0.5).astype(int).tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts=st.lists(st.one_of(st.text(), st.binary()), min_size=1, max_size=4))
 def test_an_answer_does_not_depend_on_the_batch(serve, texts) -> None:
     encoded = [t.encode("utf-8", "surrogatepass") if isinstance(t, str) else t for t in texts]
@@ -130,7 +130,7 @@ def write_record(prepared, tmp_path_factory) -> Callable[[bytes], tf.train.Examp
     return write
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(text=st.one_of(st.text(), st.binary()))
 def test_token_ids_in_the_saved_model_equal_those_in_a_record(loaded, write_record, text) -> None:
     encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text

@@ -129,7 +129,7 @@ def crons(draw: Any) -> tuple[str, list[set[int]], bool]:
     return " ".join(text for text, _ in fields), [values for _, values in fields], both
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cron=crons(), hours=st.integers(0, 5_000))
 def test_no_time_is_left_out_and_none_is_too_many(
     cron: tuple[str, list[set[int]], bool], hours: int

@@ -40,7 +40,7 @@ def test_tokenize_splits_as_documented(text: str | bytes, expected: list[str]) -
     assert tokens(text) == expected
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(st.text(), st.binary()), min_size=1, max_size=5))
 def test_every_text_has_a_token_and_no_token_has_a_separator(texts: list[str | bytes]) -> None:
     encoded = [
@@ -56,7 +56,7 @@ def test_every_text_has_a_token_and_no_token_has_a_separator(texts: list[str | b
         assert tokenize(tf.constant([text])).to_list() == [row]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text())
 def test_tokens_tokenize_to_themselves(text: str) -> None:
     once = tokens(text.encode("utf-8", "surrogatepass"))

@@ -310,7 +310,7 @@ def test_overtaken_at_any_call_to_a_bucket_it_is_refused_or_had_won(drawn: tuple
 
 
 TestLocal = LocalSequences.TestCase
-TestLocal.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
+TestLocal.settings = settings(max_examples=10, stateful_step_count=10)
 
 TestBucket = BucketSequences.TestCase
-TestBucket.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+TestBucket.settings = settings(max_examples=20, stateful_step_count=12)
