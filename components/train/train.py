@@ -1,7 +1,7 @@
 """Train: from encoded examples to the Keras model of the best epoch."""
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def train(
     would have reached in one go.
 
     Args:
-        examples: the folder of encoded examples; the splits `train` and `validation` are read.
+        examples: the folder of encoded examples; the splits `train` and `validation` are read,
+            and `unsupervised` where the configuration says so.
         vocabulary: the folder of the vocabulary that they were encoded with.
         config: the model and how to train it.
         model: the folder to make with the Keras model of the best epoch.
@@ -69,30 +70,22 @@ def train(
     validation_examples = read_examples(examples, "validation")
     if len(validation_examples) == 0:
         raise InputError(f"{examples}: the validation split is empty; bring more reviews")
-    unlabelled = None
-    if config.unlabelled or config.self_training:
-        unlabelled = _read_unlabelled(examples, features)
-    checkpoints = Path(checkpoint_dir) if checkpoint_dir else None
-    identity = {"train": config.to_mapping(), "features": asdict(features)}
-    strategy = make_strategy()
-    texts = [train_examples, unlabelled] if unlabelled and config.unlabelled else [train_examples]
-    regions = _learn_regions(texts, features, config, strategy, checkpoints, identity)
-
-    def fit(labelled: Examples, directory: Path | None) -> tuple[Trainer, dict[str, Any]]:
-        network = _prepare(labelled, features, config, strategy, regions)
-        trainer = Trainer(network, config, strategy)
-        course = Fit(trainer, config, labelled, validation_examples, features.max_length)
-        return trainer, course.run(identity, directory)
-
+    training = _Training(
+        config=config,
+        features=features,
+        validation=validation_examples,
+        strategy=make_strategy(),
+        checkpoints=Path(checkpoint_dir) if checkpoint_dir else None,
+    )
+    reads = config.unlabelled or config.self_training
+    unlabelled = _read_unlabelled(examples, features) if reads else None
+    texts, labelled = [train_examples], train_examples
+    if unlabelled and config.unlabelled:
+        texts.append(unlabelled)
+    regions = training.learn_regions(texts)
     if unlabelled and config.self_training:
-        teacher_dir = checkpoints / TEACHER if checkpoints else None
-        labels = kept(
-            teacher_dir / LABELS_FILE if teacher_dir else None,
-            identity,
-            lambda: soft_labels(fit(train_examples, teacher_dir)[0], unlabelled, features, config),
-        )
-        train_examples = concatenate([train_examples, replace(unlabelled, **labels)])
-    trainer, history = fit(train_examples, checkpoints)
+        labelled = training.label(train_examples, unlabelled, regions)
+    trainer, history = training.fit(labelled, regions, training.checkpoints)
     with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
         write_history(history, run_dir)
         save_model(trainer.model, features, config.to_mapping(), model_dir)
@@ -110,42 +103,67 @@ def _read_unlabelled(examples: str | Path, features: Features) -> Examples:
     return read_examples(examples, UNSUPERVISED)
 
 
-def _learn_regions(
-    texts: list[Examples],
-    features: Features,
-    config: TrainConfig,
-    strategy: tf.distribute.Strategy,
-    checkpoints: Path | None,
-    identity: dict[str, Any],
-) -> Regions | None:
-    """Region embeddings of the texts, if so configured."""
-    if not config.region_embedding_size:
-        return None
-    size, length = features.vocabulary_size, features.max_length
-    learned = kept(
-        checkpoints / REGIONS_FILE if checkpoints else None,
-        identity,
-        lambda: asdict(fit_regions(concatenate(texts), size, length, config, strategy)),
-    )
-    return Regions(**learned)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    """What the stages of a training share."""
 
+    config: TrainConfig
+    features: Features
+    validation: Examples
+    strategy: tf.distribute.Strategy
+    checkpoints: Path | None
 
-def _prepare(
-    examples: Examples,
-    features: Features,
-    config: TrainConfig,
-    strategy: tf.distribute.Strategy,
-    regions: Regions | None,
-) -> SentimentRNN:
-    """The model, with all in it that isn't trained with the RNN but fitted beforehand."""
-    size = features.vocabulary_size
-    keys = commonest_ngrams(examples, size, (2,), config.bigram_vocabulary_size)
-    linear = None
-    if config.linear_ngrams:
-        events.progress("fitting the linear classifier")
-        linear = fit_linear(examples, size, config.linear_ngrams)
-    with strategy.scope():
-        return build_model(config, size, keys, linear, regions)
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is trained, on what, how: JSON values."""
+        return {"train": self.config.to_mapping(), "features": asdict(self.features)}
+
+    def learn_regions(self, texts: list[Examples]) -> Regions | None:
+        """Learns region embeddings, if so configured."""
+        if not self.config.region_embedding_size:
+            return None
+        size, length = self.features.vocabulary_size, self.features.max_length
+        learned = kept(
+            self.checkpoints / REGIONS_FILE if self.checkpoints else None,
+            self.identity,
+            lambda: asdict(
+                fit_regions(concatenate(texts), size, length, self.config, self.strategy)
+            ),
+        )
+        return Regions(**learned)
+
+    def label(self, labelled: Examples, unlabelled: Examples, regions: Regions | None) -> Examples:
+        """Fits a model to the labelled examples; gives all, with what it says of the others."""
+        directory = self.checkpoints / TEACHER if self.checkpoints else None
+
+        def teach() -> dict[str, np.ndarray]:
+            events.progress("training the model that labels the unlabelled reviews")
+            teacher, _ = self.fit(labelled, regions, directory)
+            return soft_labels(teacher, unlabelled, self.features, self.config)
+
+        labels = kept(directory / LABELS_FILE if directory else None, self.identity, teach)
+        return concatenate([labelled, replace(unlabelled, **labels)])
+
+    def fit(
+        self, labelled: Examples, regions: Regions | None, checkpoints: Path | None
+    ) -> tuple[Trainer, dict[str, Any]]:
+        """Fits a model to labelled examples; the trainer, with the best weights, and the course."""
+        network = self._prepare(labelled, regions)
+        trainer = Trainer(network, self.config, self.strategy)
+        length = self.features.max_length
+        course = Fit(trainer, self.config, labelled, self.validation, length)
+        return trainer, course.run(self.identity, checkpoints)
+
+    def _prepare(self, labelled: Examples, regions: Regions | None) -> SentimentRNN:
+        """The model, with all in it that isn't trained with the RNN but fitted beforehand."""
+        config, size = self.config, self.features.vocabulary_size
+        keys = commonest_ngrams(labelled, size, (2,), config.bigram_vocabulary_size)
+        linear = None
+        if config.linear_ngrams:
+            events.progress("fitting the linear classifier")
+            linear = fit_linear(labelled, size, config.linear_ngrams)
+        with self.strategy.scope():
+            return build_model(config, size, keys, linear, regions)
 
 
 def make_strategy() -> tf.distribute.MirroredStrategy:
