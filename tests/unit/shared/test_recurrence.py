@@ -172,6 +172,29 @@ def test_gradients_flow_through_time_as_finite_differences_say(cell: str, compil
     assert np.abs(found[0].numpy()[0, 0]).max() > 0
 
 
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_backward_is_forward_over_the_reversed(cell: str) -> None:
+    x, u, b = (tf.constant(a, tf.float32) for a in arguments(cell))
+    m, weight = mask(), np.random.default_rng(5).normal(size=(TIME, BATCH, HIDDEN))
+
+    @tf.function(jit_compile=True)
+    def learn(backward: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        def turn(values: tf.Tensor) -> tf.Tensor:
+            return values if backward else tf.reverse(values, [0])
+
+        with tf.GradientTape() as tape:
+            tape.watch((x, u, b))
+            read = Direction(turn(x), turn(tf.constant(m)), u, b, backward)
+            outputs = turn(recur(CELLS[cell], [read], training=True)[0])
+            total = tf.reduce_sum(outputs * tf.constant(weight, tf.float32))
+        return outputs, tape.gradient(total, [x, u, b])
+
+    (outputs, gradients), (expected, of_reversed) = learn(True), learn(False)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    for gradient, other in zip(gradients, of_reversed, strict=True):
+        np.testing.assert_allclose(gradient, other, atol=1e-5)
+
+
 def test_pooling_leaves_padding_out() -> None:
     outputs = tf.constant([[[1.0, -3.0]], [[3.0, -5.0]], [[9.0, 9.0]]])
     valid = tf.constant([True, True, False])[:, None, None]
