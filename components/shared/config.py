@@ -168,7 +168,7 @@ class TrainConfig(TaskConfig):
     the left, unmasked, to `max_length`, as the seed model does."""
 
     bigram_vocabulary_size: int = 0
-    """How many of train's commonest pairs of tokens have an embedding too; 0 for none."""
+    """How many of the commonest pairs of tokens have an embedding too; 0 for none."""
 
     bigram_embedding_size: int = 64
     """Width of a pair's embedding."""

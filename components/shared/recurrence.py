@@ -86,9 +86,9 @@ class Direction:
     backward: bool = False
     """Whether it reads the last step first."""
 
-    def place(self, step: tf.Tensor) -> tf.Tensor:
-        """Which place in time it reads as its `step`-th, from 0."""
-        return tf.shape(self.inputs)[0] - 1 - step if self.backward else step
+    def place(self, step: tf.Tensor, last: tf.Tensor | int) -> tf.Tensor:
+        """Which place in time, of 0 to `last`, it reads as its `step`-th, from 0."""
+        return last - step if self.backward else step
 
 
 def recur(cell: Cell, directions: Sequence[Direction], training: bool) -> list[tf.Tensor]:
@@ -133,6 +133,7 @@ def _forward(cell: Cell, directions: Sequence[Direction], keep: int) -> list[lis
     """Of each direction the first `keep` parts of the states, each `[time, batch, hidden]`."""
     inputs, kernel = directions[0].inputs, directions[0].kernel
     time, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    last = time - 1
     shape = [inputs.shape[1], kernel.shape[0]]
     input_arrays = [_array(direction.inputs) for direction in directions]
     mask_arrays = [_array(direction.mask) for direction in directions]
@@ -140,7 +141,7 @@ def _forward(cell: Cell, directions: Sequence[Direction], keep: int) -> list[lis
     def body(t: tf.Tensor, states: Any, arrays: Any) -> Any:
         new_states, new_arrays = [], []
         for d, direction in enumerate(directions):
-            place = direction.place(t)
+            place = direction.place(t, last)
             r = tf.matmul(states[d][0], direction.kernel) + direction.bias
             x, mask = input_arrays[d].read(place), mask_arrays[d].read(place)
             state = _step(cell, x, r, states[d], mask)
@@ -184,7 +185,7 @@ def _backward(
     def body(t: tf.Tensor, d_states: Any, arrays: Any) -> Any:
         new_states, new_arrays = [], []
         for d, direction in enumerate(directions):
-            place = direction.place(t)
+            place = direction.place(t, time - 1)
             state = tuple(array.read(place) for array in previous_arrays[d])
             x, mask = arrays[d][0].read(place), mask_arrays[d].read(place)
             r = tf.matmul(state[0], direction.kernel) + direction.bias

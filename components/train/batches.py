@@ -74,7 +74,13 @@ def epoch_plan(
 def evaluation_plan(
     lengths: np.ndarray, buckets: list[int], batch_size: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Batches with every row once: the length of a bucket, and at most `batch_size` rows of it."""
+    """Batches with every row once: the length of a bucket, and at most `batch_size` rows of it.
+
+    Args:
+        lengths: int `[rows]`, tokens in each example; none above the last bucket.
+        buckets: the lengths to which batches are padded, ascending.
+        batch_size: the most rows of a batch.
+    """
     bucket_of = np.searchsorted(buckets, lengths)
     for bucket, length in enumerate(buckets):
         rows = np.flatnonzero(bucket_of == bucket)

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import normalize
 
 from components.shared.errors import InputError
 from components.shared.features import Examples
@@ -38,28 +36,11 @@ class Linear:
     bias: float
 
 
-class LogCountRatios(BaseEstimator, TransformerMixin):
-    """Scales each column by how much more often it occurs with one label than with the other."""
-
-    def fit(
-        self, rows: sparse.csr_matrix, labels: np.ndarray, sample_weight: np.ndarray
-    ) -> "LogCountRatios":
-        """Counts rows `[n, columns]` of zeros and ones by their labels, 0 or 1."""
-        counts = [1.0 + rows.T @ (sample_weight * (labels == label)) for label in (1, 0)]
-        shares = [count / count.sum() for count in counts]
-        self.ratios_ = np.log(shares[0] / shares[1]).astype(np.float32)
-        return self
-
-    def transform(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
-        """The rows with each column scaled."""
-        return rows @ sparse.diags(self.ratios_, format="csr")
-
-
 def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
     """Fits a logistic regression over the runs of up to `order` tokens.
 
     Args:
-        examples: those of train; a label between 0 and 1 is the probability of 1.
+        examples: those to learn from; a label between 0 and 1 is the probability of 1.
         vocabulary_size: rows of the vocabulary.
         order: the tokens in the longest runs.
 
@@ -72,23 +53,39 @@ def fit_linear(examples: Examples, vocabulary_size: int, order: int) -> Linear:
             f"linear_ngrams={order}: too long for a vocabulary of {vocabulary_size:,} tokens; "
             "set it lower, or vocabulary_size"
         )
-    places, labels, weights = _certain(examples.labels)
-    if len(np.unique(labels)) < 2:
+    labels = examples.labels.astype(np.float32)
+    places, classes, weights = _certain(labels)
+    if len(np.unique(classes)) < 2:
         raise InputError("linear_ngrams: train has reviews of one label alone; bring others")
     orders = range(1, order + 1)
     keys = commonest_ngrams(examples, vocabulary_size, orders, _MAX_RUNS)
     if len(keys) == 0:
         raise InputError("linear_ngrams: no known word occurs twice in train; bring more reviews")
+    rows = _rows(examples, vocabulary_size, orders, keys)
+    ratios = log_count_ratios(rows, labels)
+    rows.data *= ratios[rows.indices]
+    rows = normalize(rows, copy=False)
+    if len(places) > len(labels):
+        rows = rows[places]
     regression = LogisticRegression(C=_INVERSE_REGULARIZATION, max_iter=1000)
-    model = make_pipeline(LogCountRatios(), Normalizer(copy=False), regression)
-    model.fit(
-        _rows(examples, vocabulary_size, orders, keys)[places],
-        labels,
-        logcountratios__sample_weight=weights,
-        logisticregression__sample_weight=weights,
-    )
+    regression.fit(rows, classes, sample_weight=weights)
     coefficients = regression.coef_[0].astype(np.float32)
-    return Linear(keys, model[0].ratios_, coefficients, float(regression.intercept_[0]))
+    return Linear(keys, ratios, coefficients, float(regression.intercept_[0]))
+
+
+def log_count_ratios(rows: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """By how much more often each column occurs with the label 1 (Wang and Manning, 2012).
+
+    Args:
+        rows: what occurs where, as ones: float32 `[n, columns]`.
+        labels: the probabilities of 1, float32 `[n]`.
+
+    Returns:
+        The logarithm of the ratio of the smoothed shares, float32 `[columns]`.
+    """
+    counts = [1.0 + (rows.T @ chances).astype(np.float64) for chances in (labels, 1.0 - labels)]
+    shares = [count / count.sum() for count in counts]
+    return np.log(shares[0] / shares[1]).astype(np.float32)
 
 
 def mixture(
@@ -115,11 +112,15 @@ def mixture(
 def _certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a label of 0 or 1, and how much each counts, that stand for soft labels.
 
+    Args:
+        labels: the probabilities of 1, float32 `[rows]`.
+
     Returns:
         The places of the rows, int64; their labels, bool; their weights, float64. A row that is
         surely neither is there twice.
     """
-    chances = np.stack([1.0 - labels, labels], axis=1).astype(np.float64)
+    labels = labels.astype(np.float64)
+    chances = np.stack([1.0 - labels, labels], axis=1)
     places, classes = np.nonzero(chances)
     return places, classes == 1, chances[places, classes]
 

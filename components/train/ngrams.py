@@ -1,4 +1,4 @@
-"""Runs of neighbouring tokens in the examples of train: their keys, and the commonest ones."""
+"""Runs of neighbouring tokens in the examples to learn from: their keys, and the commonest ones."""
 
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -44,7 +44,7 @@ def commonest_ngrams(
     A run that occurs once is left out; ties break by key.
 
     Args:
-        examples: those of train.
+        examples: those to learn from.
         vocabulary_size: rows of the vocabulary.
         orders: how many tokens a run may have.
         size: the most runs to take.

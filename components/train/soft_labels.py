@@ -5,6 +5,7 @@ labels: they say how sure its teacher is (Hinton et al., 2015, https://arxiv.org
 """
 
 import numpy as np
+from scipy.special import expit
 
 from components.shared import events
 from components.shared.config import TrainConfig
@@ -20,6 +21,12 @@ def soft_labels(
 ) -> dict[str, np.ndarray]:
     """The probabilities of the label 1, as the teacher has them.
 
+    Args:
+        teacher: has the model that has been fitted.
+        examples: those to label; what labels they have isn't read.
+        features: what they were encoded with.
+        config: the teacher's configuration.
+
     Returns:
         `labels`, float32 `[rows]`.
     """
@@ -30,5 +37,5 @@ def soft_labels(
     for length, rows in evaluation_plan(lengths, buckets, _BATCH_SIZE):
         full = np.resize(rows, _BATCH_SIZE)
         logits = teacher.predict(pad(examples, full, length, left).token_ids)
-        labels[rows] = 1.0 / (1.0 + np.exp(-logits[: len(rows)]))
+        labels[rows] = expit(logits[: len(rows)])
     return {"labels": labels}

@@ -57,7 +57,8 @@ def train(
     Returns:
         `epochs`, for each the `loss` and `accuracy` of the RNN in training, and the model's
         `validation_loss` and `validation_accuracy`;
-        `best_epoch`, from 1; `step_losses`, the loss of each step.
+        `best_epoch`, from 1; `step_losses`, the loss of each step. In self-training they are the
+        second model's.
 
     Raises:
         InputError: examples or vocabulary are missing, damaged or don't match, or are too few.
@@ -77,14 +78,7 @@ def train(
         strategy=make_strategy(),
         checkpoints=Path(checkpoint_dir) if checkpoint_dir else None,
     )
-    reads = config.unlabelled or config.self_training
-    unlabelled = _read_unlabelled(examples, features) if reads else None
-    texts, labelled = [train_examples], train_examples
-    if unlabelled and config.unlabelled:
-        texts.append(unlabelled)
-    regions = training.learn_regions(texts)
-    if unlabelled and config.self_training:
-        labelled = training.label(train_examples, unlabelled, regions)
+    labelled, regions = training.prepare(examples, train_examples)
     trainer, history = training.fit(labelled, regions, training.checkpoints)
     with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
         write_history(history, run_dir)
@@ -92,15 +86,6 @@ def train(
     if checkpoint_dir:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
     return history
-
-
-def _read_unlabelled(examples: str | Path, features: Features) -> Examples:
-    if not features.rows.get(UNSUPERVISED):
-        raise InputError(
-            f"{examples}: there are no unlabelled reviews; set unlabelled=false and "
-            "self_training=false, or bring a source that has some"
-        )
-    return read_examples(examples, UNSUPERVISED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,10 +103,29 @@ class _Training:
         """What is trained, on what, how: JSON values."""
         return {"train": self.config.to_mapping(), "features": asdict(self.features)}
 
-    def learn_regions(self, texts: list[Examples]) -> Regions | None:
-        """Learns region embeddings, if so configured."""
-        if not self.config.region_embedding_size:
-            return None
+    def prepare(self, examples: str | Path, labelled: Examples) -> tuple[Examples, Regions | None]:
+        """What the model is to learn from, and the region embeddings that it is to read."""
+        config = self.config
+        in_regions = config.unlabelled and config.region_embedding_size > 0
+        texts = [labelled]
+        if in_regions or config.self_training:
+            unlabelled = self._read_unlabelled(examples)
+            texts += [unlabelled] if in_regions else []
+        regions = self._learn_regions(texts) if config.region_embedding_size else None
+        if config.self_training:
+            labelled = self._label(labelled, unlabelled, regions)
+        return labelled, regions
+
+    def _read_unlabelled(self, examples: str | Path) -> Examples:
+        if not self.features.rows.get(UNSUPERVISED):
+            raise InputError(
+                f"{examples}: there are no unlabelled reviews; set unlabelled=false and "
+                "self_training=false, or bring a source that has some"
+            )
+        return read_examples(examples, UNSUPERVISED)
+
+    def _learn_regions(self, texts: list[Examples]) -> Regions:
+        """Learns region embeddings, or takes those that were kept."""
         size, length = self.features.vocabulary_size, self.features.max_length
         learned = kept(
             self.checkpoints / REGIONS_FILE if self.checkpoints else None,
@@ -132,7 +136,7 @@ class _Training:
         )
         return Regions(**learned)
 
-    def label(self, labelled: Examples, unlabelled: Examples, regions: Regions | None) -> Examples:
+    def _label(self, labelled: Examples, unlabelled: Examples, regions: Regions | None) -> Examples:
         """Fits a model to the labelled examples; gives all, with what it says of the others."""
         directory = self.checkpoints / TEACHER if self.checkpoints else None
 
@@ -141,8 +145,9 @@ class _Training:
             teacher, _ = self.fit(labelled, regions, directory)
             return soft_labels(teacher, unlabelled, self.features, self.config)
 
-        labels = kept(directory / LABELS_FILE if directory else None, self.identity, teach)
-        return concatenate([labelled, replace(unlabelled, **labels)])
+        told = kept(directory / LABELS_FILE if directory else None, self.identity, teach)
+        known = replace(labelled, labels=labelled.labels.astype(np.float32))
+        return concatenate([known, replace(unlabelled, **told)])
 
     def fit(
         self, labelled: Examples, regions: Regions | None, checkpoints: Path | None

@@ -102,7 +102,7 @@ class Trainer:
         self.model.mixture.assign(mixture(*np.concatenate(parts, axis=1)))
 
     def predict(self, token_ids: np.ndarray) -> np.ndarray:
-        """The model's logits of token ids `[batch, time]`, float32 `[batch]`, on one device."""
+        """Float32 logits `[batch]` of int32 token ids `[batch, time]`, on one device."""
         return self._mixed(token_ids).numpy()
 
     def evaluate(self, batches: Iterable[Batch]) -> tuple[float, float]:

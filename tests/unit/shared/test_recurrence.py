@@ -173,26 +173,33 @@ def test_gradients_flow_through_time_as_finite_differences_say(cell: str, compil
 
 
 @pytest.mark.parametrize("cell", list(CELLS))
-def test_backward_is_forward_over_the_reversed(cell: str) -> None:
-    x, u, b = (tf.constant(a, tf.float32) for a in arguments(cell))
-    m, weight = mask(), np.random.default_rng(5).normal(size=(TIME, BATCH, HIDDEN))
+def test_two_directions_are_two_recurrences_one_over_the_reversed(cell: str) -> None:
+    given = [tuple(tf.constant(a, tf.float32) for a in arguments(cell)) for _ in range(2)]
+    given[1] = tuple(-0.5 * a for a in given[1])
+    m, random = mask(), np.random.default_rng(5)
+    weights = [random.normal(size=(TIME, BATCH, HIDDEN)).astype(np.float32) for _ in range(2)]
 
     @tf.function(jit_compile=True)
-    def learn(backward: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        def turn(values: tf.Tensor) -> tf.Tensor:
-            return values if backward else tf.reverse(values, [0])
-
+    def learn(together: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            tape.watch((x, u, b))
-            read = Direction(turn(x), turn(tf.constant(m)), u, b, backward)
-            outputs = turn(recur(CELLS[cell], [read], training=True)[0])
-            total = tf.reduce_sum(outputs * tf.constant(weight, tf.float32))
-        return outputs, tape.gradient(total, [x, u, b])
+            tape.watch(given)
+            (x, u, b), (y, v, c) = given
+            forward = Direction(x, tf.constant(m), u, b)
+            if together:
+                backward = Direction(y, tf.constant(m), v, c, backward=True)
+                outputs = recur(CELLS[cell], [forward, backward], training=True)
+            else:
+                turned = Direction(tf.reverse(y, [0]), tf.constant(m[::-1]), v, c)
+                outputs = [
+                    recur(CELLS[cell], [forward], training=True)[0],
+                    tf.reverse(recur(CELLS[cell], [turned], training=True)[0], [0]),
+                ]
+            total = sum(tf.reduce_sum(o * w) for o, w in zip(outputs, weights, strict=True))
+        return outputs, tf.nest.flatten(tape.gradient(total, given))
 
-    (outputs, gradients), (expected, of_reversed) = learn(True), learn(False)
-    np.testing.assert_allclose(outputs, expected, atol=1e-6)
-    for gradient, other in zip(gradients, of_reversed, strict=True):
-        np.testing.assert_allclose(gradient, other, atol=1e-5)
+    (outputs, gradients), (expected, by_one) = learn(True), learn(False)
+    for found, wanted in zip([*outputs, *gradients], [*expected, *by_one], strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_pooling_leaves_padding_out() -> None:

@@ -170,8 +170,11 @@ def test_the_unlabelled_reviews_are_learned_from_if_so_wished(
         train(prepared.examples, prepared.vocabulary, config, tmp_path / "m", tmp_path / "r", None)
 
 
+@pytest.mark.parametrize(
+    "wish", [{"unlabelled": True, "region_embedding_size": 6}, {"self_training": True}]
+)
 def test_unlabelled_reviews_are_asked_for_where_there_are_none(
-    prepared: Any, tmp_path: Path
+    prepared: Any, tmp_path: Path, wish: dict[str, Any]
 ) -> None:
     examples = tmp_path / "examples"
     shutil.copytree(prepared.examples, examples)
@@ -179,7 +182,7 @@ def test_unlabelled_reviews_are_asked_for_where_there_are_none(
     features = read_json(file)
     del features["rows"]["unsupervised"]
     write_json(file, features)
-    config = TrainConfig(region_embedding_size=6, unlabelled=True)
+    config = TrainConfig.from_mapping(wish)
     with pytest.raises(InputError, match="there are no unlabelled reviews; set unlabelled=false"):
         train(examples, prepared.vocabulary, config, tmp_path / "m", tmp_path / "r", None)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,7 +175,15 @@ def test_a_student_learns_what_its_teacher_says(prepared, tmp_path, monkeypatch)
         taught.append(examples)
         return fit_linear(examples, *arguments)
 
+    learned: list[batches.Batch] = []
+    train_batch = Trainer.train_batch
+
+    def note(trainer: Trainer, batch: batches.Batch, rate: float):
+        learned.append(batch)
+        return train_batch(trainer, batch, rate)
+
     monkeypatch.setattr(train_module, "fit_linear", see)
+    monkeypatch.setattr(Trainer, "train_batch", note)
     run(prepared, tmp_path, SELF_TRAINING)
     first, second = taught
     rows = len(first)
@@ -188,6 +197,8 @@ def test_a_student_learns_what_its_teacher_says(prepared, tmp_path, monkeypatch)
     sides = (good > 3 * bad).astype(int) - (bad > 3 * good)
     sums = np.add.reduceat(sides[unlabelled.token_ids], unlabelled.offsets[:-1])
     assert told[sums > 0].mean() > 0.6 > 0.4 > told[sums < 0].mean()
+    # The RNN learns the probabilities, too.
+    assert any(((batch.labels > 0) & (batch.labels < 1)).any() for batch in learned)
 
 
 def test_another_trainings_checkpoint_is_not_taken(prepared, tmp_path, step) -> None:
@@ -232,11 +243,51 @@ def test_training_learns(prepared, tmp_path) -> None:
     assert list((tmp_path / "run/tensorboard/train").glob("events*"))
 
 
-def test_a_batch_is_cut_in_equal_shards_on_a_cpu() -> None:
+@pytest.mark.parametrize(
+    ("rows", "devices", "shards"),
+    [
+        (32, ["/device:CPU:0"], [slice(0, 16), slice(16, 32)]),
+        (33, ["/device:CPU:0"], [slice(0, 33)]),
+        (32, ["/device:CPU:0", "/device:CPU:1"], [slice(0, 32)]),
+        (32, ["/device:CPU:0", "/device:CPU:1", "/device:CPU:2"], [slice(0, 32)]),
+        (32, ["/device:GPU:0"], [slice(0, 32)]),
+    ],
+)
+def test_a_batch_is_cut_where_there_are_cores_to_spare(rows, devices, shards) -> None:
+    strategy = SimpleNamespace(
+        extended=SimpleNamespace(worker_devices=devices), num_replicas_in_sync=len(devices)
+    )
+    assert shards_of(rows, strategy) == shards
+
+
+@pytest.mark.parametrize("cell", ["simple_rnn", "lstm", "gru"])
+@pytest.mark.parametrize("pooling", ["last", "max_mean"])
+def test_a_step_takes_the_gradient_of_the_mean_loss(prepared, cell, pooling) -> None:
+    """Of a bidirectional model whose tokens are projected once each, as those of `seed` are."""
+    config = TrainConfig(
+        cell=cell, embedding_size=6, hidden_size=3, pooling=pooling, dropout_rate=0.0,
+        clip_norm=None, lazy_embedding_updates=False,
+    )  # fmt: skip
     strategy = make_strategy()
-    assert shards_of(32, strategy) == [slice(0, 16), slice(16, 32)]
-    assert shards_of(33, strategy) == [slice(0, 33)]
-    assert shards_of(1, strategy) == [slice(0, 1)]
+    with strategy.scope():
+        model = build_model(config, 60, np.zeros(0, np.int64))
+    batch = fit.pad(read_examples(prepared.examples, "train"), np.arange(10), 16, False)
+    with tf.GradientTape() as tape:
+        logits = model.logits(model.embed(tf.constant(batch.token_ids)), mask_of(batch))
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=batch.labels, logits=logits)
+        loss = tf.reduce_mean(losses)
+    trainer = Trainer(model, config, strategy)
+    expected = tape.gradient(loss, trainer.weights)
+    trainer.train_batch(batch, 0.01)
+    first_moments = trainer.optimizer.state[1::2]
+    for moment, gradient in zip(first_moments, expected, strict=True):
+        found, wanted = moment.numpy() / 0.1, tf.convert_to_tensor(gradient).numpy()
+        assert np.abs(wanted).max() > 1e-6
+        np.testing.assert_allclose(found, wanted, atol=1e-6, rtol=1e-3)
+
+
+def mask_of(batch: batches.Batch) -> tf.Tensor:
+    return tf.transpose(tf.not_equal(batch.token_ids, 0))
 
 
 def test_gradients_are_clipped_to_the_norm(prepared) -> None:
