@@ -81,13 +81,21 @@ def _options(config: PreprocessConfig) -> PipelineOptions:
     runner = _RUNNERS.get(config.beam_runner, config.beam_runner)
     defaults = _DEFAULTS if config.beam_runner in _RUNNERS else ()
     options = PipelineOptions([f"--runner={runner}", *defaults, *config.beam_args])
-    usage = io.StringIO()
+    given, usage = f"beam_args={' '.join(config.beam_args)}:", io.StringIO()
+    # Beam passes over what it can't read.
+    if config.beam_args and not config.beam_args[0].startswith("--"):
+        raise InputError(f"{given} options begin with --, as in --direct_num_workers=2")
     try:
         with contextlib.redirect_stderr(usage):
-            options.get_all_options()
+            known = options.get_all_options()
+            every = options.get_all_options(retain_unknown_options=True)
     except SystemExit:
         reason = usage.getvalue().rpartition("error: ")[2].strip()
-        raise InputError(f"beam_args={' '.join(config.beam_args)}: Beam says: {reason}") from None
+        raise InputError(f"{given} Beam says: {reason}") from None
+    # A job server may have options of its own; the runner in this process has none.
+    unknown = sorted(every.keys() - known.keys())
+    if unknown and config.beam_runner in _RUNNERS:
+        raise InputError(f"{given} Beam has no option --{', --'.join(unknown)}; check its name")
     # The workers import this code. What a task's main module holds is KFP's, and can't be pickled.
     options.view_as(SetupOptions).save_main_session = False
     return options

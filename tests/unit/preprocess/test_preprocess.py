@@ -121,6 +121,8 @@ def test_unreadable_reviews_are_named_and_nothing_is_left(prepared, tmp_path: Pa
     [
         ({"beam_runner": "NoSuchRunner"}, "beam_runner=NoSuchRunner"),
         ({"beam_args": ("--direct_num_workers=many",)}, "beam_args=--direct_num_workers=many"),
+        ({"beam_args": ("--direct_num_wrokers=2",)}, "Beam has no option --direct_num_wrokers"),
+        ({"beam_args": ('["--direct_num_workers=2"]',)}, "options begin with --"),
     ],
 )
 def test_options_that_beam_refuses_are_named(prepared, tmp_path, change, message) -> None:
