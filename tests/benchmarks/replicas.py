@@ -1,7 +1,8 @@
 """Training steps a second over 1, 2 and 4 replicas, each count in a process of its own.
 
     python tests/benchmarks/replicas.py [--preset default] [--batch-size N] [--steps 120]
-                                        [--pairs 5] [--source bundled] [--json FILE]
+                                        [--counts 1 2 4] [--pairs 5] [--source bundled]
+                                        [--json FILE]
 
 The replicas are GPUs, as many of 1, 2 and 4 as there are; on a machine without one they are logical
 devices of the CPU. All take the same steps through the train task's own strategy, model and
@@ -44,16 +45,20 @@ def main() -> int:
     """Measures all counts, or one where `--replicas` says so; the exit status."""
     arguments = parser(__doc__, pairs=5)
     arguments.add_argument("--preset", choices=PRESETS, default="default")
-    arguments.add_argument("--batch-size", type=int, help="reviews; a multiple of 4")
+    arguments.add_argument("--batch-size", type=int, help="reviews; a multiple of all counts")
     arguments.add_argument("--steps", type=int, default=120, help="timed steps of each run")
+    arguments.add_argument(
+        "--counts", type=int, nargs="*", choices=COUNTS, default=COUNTS, help="beside one"
+    )
     # How the benchmark starts itself for one side.
     arguments.add_argument("--replicas", type=int, help=argparse.SUPPRESS)
     arguments.add_argument("--examples", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     config = preset(options.preset)
     options.batch_size = options.batch_size or config.train.per_replica_batch_size
-    if options.batch_size % max(COUNTS):
-        sys.exit(f"--batch-size={options.batch_size}: not a multiple of {max(COUNTS)}")
+    options.counts = sorted({1, *options.counts})
+    if options.batch_size % max(options.counts):
+        sys.exit(f"--batch-size={options.batch_size}: not a multiple of {max(options.counts)}")
     if options.replicas:
         print(json.dumps(run(options, config.train)))
         return 0
@@ -77,7 +82,7 @@ def encode(source: str, name: str, root: Path) -> Path:
 def compare(options: argparse.Namespace) -> int:
     """Runs every count with both batches in turns, and prints; the exit status."""
     gpus = count_gpus()
-    counts = [count for count in COUNTS if count <= (gpus or max(COUNTS))]
+    counts = [count for count in options.counts if count <= (gpus or max(COUNTS))]
     sides = {
         (count, batch): [
             *(sys.executable, __file__, "--preset", options.preset),
