@@ -26,7 +26,8 @@ class Noise:
         """float32 `[rows, width]`, uniform from 0 to 1; `salt` tells uses apart."""
         seed = tf.random.experimental.stateless_fold_in(self.seed, salt)
         values = tf.random.stateless_uniform([self.global_rows, width], seed)
-        return tf.slice(values, [self.first_row, 0], [self.rows, width])
+        # XLA would compile a slice anew for each place that it begins at.
+        return tf.gather(values, self.first_row + tf.range(self.rows))
 
     def drop(self, x: tf.Tensor, rate: float, salt: int) -> tf.Tensor:
         """Drops features of `x` `[..., rows, width]`, the same ones at all leading places."""
