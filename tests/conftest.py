@@ -36,6 +36,7 @@ class _ByFile(LoadScopeScheduling):
         return "containers" if file.startswith("tests/containers/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Where several processes share the tests."""
     return _ByFile(config, log)
