@@ -8,11 +8,10 @@ from components.shared.config import (
     EvaluateConfig,
     IngestConfig,
     PreprocessConfig,
-    TaskConfig,
     TrainConfig,
-    unknown_key_message,
 )
 from components.shared.errors import InputError
+from components.shared.task_config import TaskConfig, unknown_key_message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

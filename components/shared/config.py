@@ -1,55 +1,9 @@
 """The configuration of the tasks: frozen, validated when made, plain JSON on its way to a task."""
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
-from components.shared.coercion import coerce, to_json
-from components.shared.errors import InputError
-
-
-def _require_range(config: Any, **ranges: tuple[float, float]) -> None:
-    """Checks that each named field is within its bounds, or none."""
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if value is not None and not low <= value <= high:
-            raise InputError(f"{name}={value}: out of range; it must be from {low:g} to {high:g}")
-
-
-class TaskConfig:
-    """What the configurations of all tasks share: conversion from and to JSON values."""
-
-    __slots__ = ()
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Makes a configuration of `values`, which may be strings (from a command line) or JSON.
-
-        Raises:
-            InputError: an unknown key, a value of the wrong type or out of range.
-        """
-        hints = get_type_hints(cls)
-        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        for key in values:
-            if key not in known:
-                raise InputError(unknown_key_message(key, known))
-        return cls(**{key: coerce(key, value, hints[key]) for key, value in values.items()})
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The configuration as JSON values; `from_mapping` turns them back.
-
-        None becomes "none": KFP takes no null for a parameter.
-        """
-        values = asdict(self)  # type: ignore[call-overload]
-        return {k: to_json(v) for k, v in values.items()}
-
-
-def unknown_key_message(key: str, known: list[str]) -> str:
-    """Says that `key` is unknown, with the nearest known one."""
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(sorted(known))}"
-    return f"{key!r}: unknown configuration key; {hint}"
+from components.shared.task_config import TaskConfig, require_range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +41,7 @@ class IngestConfig(TaskConfig):
     """The most files and folders in an archive."""
 
     def __post_init__(self) -> None:
-        _require_range(
+        require_range(
             self,
             test_fraction=(0.01, 0.9),
             validation_fraction=(0.01, 0.9),
@@ -135,7 +89,7 @@ class PreprocessConfig(TaskConfig):
     a path that is mounted in the task and in every worker; none where they see the task's files."""
 
     def __post_init__(self) -> None:
-        _require_range(
+        require_range(
             self,
             vocabulary_size=(3, 10_000_000),
             max_length=(1, 100_000),
@@ -217,13 +171,14 @@ class TrainConfig(TaskConfig):
     """Passes over train, at most."""
 
     early_stopping_patience: int | None = 2
-    """Epochs without a better validation accuracy before training stops; none trains them all."""
+    """Epochs without a better validation accuracy, or a lower validation loss at an equal one,
+    before training stops; none trains them all."""
 
     seed: int = 42
     """Seeds the weights, the order of the batches and dropout."""
 
     def __post_init__(self) -> None:
-        _require_range(
+        require_range(
             self,
             embedding_size=(1, 4096),
             hidden_size=(1, 4096),
@@ -282,7 +237,7 @@ class EvaluateConfig(TaskConfig):
     """How far a candidate may lie below the best accuracy ever recorded on the same reviews."""
 
     def __post_init__(self) -> None:
-        _require_range(
+        require_range(
             self,
             min_accuracy=(0.0, 1.0),
             max_loss=(0.0, 100.0),

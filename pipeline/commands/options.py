@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from components.shared.config import TaskConfig
+from components.shared.task_config import TaskConfig
 from pipeline.config import PRESETS
 from pipeline.config import preset as named_preset
 

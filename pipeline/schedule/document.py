@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from components.shared.config import unknown_key_message
 from components.shared.errors import InputError
+from components.shared.task_config import unknown_key_message
 from pipeline.schedule.spec import Schedule
 
 _LIST = "schedules"

@@ -14,8 +14,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from components.shared.config import TrainConfig, unknown_key_message
+from components.shared.config import TrainConfig
 from components.shared.errors import InputError
+from components.shared.task_config import unknown_key_message
 from pipeline.config import PipelineConfig
 
 _RANGE = re.compile(r"(?P<low>[^.,]*\.?[^.,]*)\.\.(?P<high>[^,]+?)(?P<log>:log)?")
