@@ -112,7 +112,13 @@ def accurate() -> PipelineConfig:
 def semi_supervised() -> PipelineConfig:
     """`accurate`, wider, with the unlabelled reviews: their text, and what a first model says."""
     return accurate().override(
-        {"unlabelled": True, "region_epochs": 4, "self_training": True, "hidden_size": 64}
+        {
+            "unlabelled": True,
+            "region_epochs": 4,
+            "self_training": 2,
+            "hidden_size": 64,
+            "dropout_rate": 0.3,
+        }
     )
 
 

@@ -136,8 +136,9 @@ class TrainConfig(TaskConfig):
     unlabelled: bool = False
     """Whether they are learned from the unlabelled reviews too."""
 
-    self_training: bool = False
-    """Whether a first model labels the unlabelled reviews for a second one to learn from."""
+    self_training: int = 0
+    """Rounds in which the last model labels the unlabelled reviews for the next one to learn from;
+    0 for none."""
 
     linear_ngrams: int = 0
     """Words in the longest runs that a linear classifier weighs beside the RNN, which learns what
@@ -186,6 +187,7 @@ class TrainConfig(TaskConfig):
             bigram_embedding_size=(1, 4096),
             region_embedding_size=(0, 4096),
             region_epochs=(1, 1000),
+            self_training=(0, 100),
             linear_ngrams=(0, 3),
             dropout_rate=(0.0, 0.95),
             word_dropout_rate=(0.0, 0.95),

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 CHECKPOINT_FILE = "checkpoint.npz"
 REGIONS_FILE = "regions.npz"
-TEACHER = "teacher"
+TEACHER = "teacher-{}"
 LABELS_FILE = "labels.npz"
 _PROGRESS = "progress"
 

@@ -1,6 +1,6 @@
-"""Self-training: what a model says of unlabelled reviews becomes what another one learns.
+"""Self-training: what a model says of unlabelled reviews becomes what the next one learns.
 
-The other one, the same from its first weights on, learns the probabilities and not the likelier
+The next one, the same from its first weights on, learns the probabilities and not the likelier
 labels: they say how sure its teacher is (Hinton et al., 2015, https://arxiv.org/abs/1503.02531).
 """
 

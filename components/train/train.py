@@ -58,7 +58,7 @@ def train(
         `epochs`, for each the `loss` and `accuracy` of the RNN in training, and the model's
         `validation_loss` and `validation_accuracy`;
         `best_epoch`, from 1; `step_losses`, the loss of each step. In self-training they are the
-        second model's.
+        last model's.
 
     Raises:
         InputError: examples or vocabulary are missing, damaged or don't match, or are too few.
@@ -112,15 +112,18 @@ class _Training:
             unlabelled = self._read_unlabelled(examples)
             texts += [unlabelled] if in_regions else []
         regions = self._learn_regions(texts) if config.region_embedding_size else None
-        if config.self_training:
-            labelled = self._label(labelled, unlabelled, regions)
-        return labelled, regions
+        learned = labelled
+        for number in range(1, config.self_training + 1):
+            told = self._label(number, learned, unlabelled, regions)
+            chances = labelled.labels.astype(np.float32)
+            learned = concatenate([replace(labelled, labels=chances), told])
+        return learned, regions
 
     def _read_unlabelled(self, examples: str | Path) -> Examples:
         if not self.features.rows.get(UNSUPERVISED):
             raise InputError(
                 f"{examples}: there are no unlabelled reviews; set unlabelled=false and "
-                "self_training=false, or bring a source that has some"
+                "self_training=0, or bring a source that has some"
             )
         return read_examples(examples, UNSUPERVISED)
 
@@ -136,18 +139,22 @@ class _Training:
         )
         return Regions(**learned)
 
-    def _label(self, labelled: Examples, unlabelled: Examples, regions: Regions | None) -> Examples:
-        """Fits a model to the labelled examples; gives all, with what it says of the others."""
-        directory = self.checkpoints / TEACHER if self.checkpoints else None
+    def _label(
+        self, number: int, learned: Examples, unlabelled: Examples, regions: Regions | None
+    ) -> Examples:
+        """The unlabelled examples as labelled by teacher `number`, which fits those to learn."""
+        directory = self.checkpoints / TEACHER.format(number) if self.checkpoints else None
 
         def teach() -> dict[str, np.ndarray]:
-            events.progress("training the model that labels the unlabelled reviews")
-            teacher, _ = self.fit(labelled, regions, directory)
+            events.progress(
+                f"training model {number} of {self.config.self_training}, to label the "
+                "unlabelled reviews"
+            )
+            teacher, _ = self.fit(learned, regions, directory)
             return soft_labels(teacher, unlabelled, self.features, self.config)
 
         told = kept(directory / LABELS_FILE if directory else None, self.identity, teach)
-        known = replace(labelled, labels=labelled.labels.astype(np.float32))
-        return concatenate([known, replace(unlabelled, **told)])
+        return replace(unlabelled, **told)
 
     def fit(
         self, labelled: Examples, regions: Regions | None, checkpoints: Path | None

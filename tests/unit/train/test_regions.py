@@ -171,7 +171,7 @@ def test_the_unlabelled_reviews_are_learned_from_if_so_wished(
 
 
 @pytest.mark.parametrize(
-    "wish", [{"unlabelled": True, "region_embedding_size": 6}, {"self_training": True}]
+    "wish", [{"unlabelled": True, "region_embedding_size": 6}, {"self_training": 1}]
 )
 def test_unlabelled_reviews_are_asked_for_where_there_are_none(
     prepared: Any, tmp_path: Path, wish: dict[str, Any]

@@ -39,7 +39,7 @@ CONFIG = TrainConfig(
     num_epochs=2,
 )
 
-SELF_TRAINING = replace(CONFIG, self_training=True, linear_ngrams=1, num_epochs=1)
+SELF_TRAINING = replace(CONFIG, self_training=1, linear_ngrams=1, num_epochs=1)
 
 _REPLICAS = """
 import json, sys
@@ -146,25 +146,24 @@ def test_an_interrupted_training_reaches_the_same_bytes(prepared, tmp_path, step
     assert not checkpoints.exists()  # they have served
 
 
-@pytest.mark.parametrize("of_teacher", [True, False])
-def test_an_interrupted_self_training_reaches_the_same_bytes(
-    prepared, tmp_path, step, of_teacher
-) -> None:
+def test_an_interrupted_self_training_reaches_the_same_bytes(prepared, tmp_path, step) -> None:
+    config = replace(SELF_TRAINING, self_training=2)
     steps = step(10_000)
-    whole = run(prepared, tmp_path / "whole", SELF_TRAINING)
+    whole = run(prepared, tmp_path / "whole", config)
     total = len(steps)
-    teachers = total - len(whole["step_losses"])
     rows = Features.load(prepared.examples).rows
-    assert teachers == rows["train"] // 16
-    assert total - teachers == (rows["train"] + rows["unsupervised"]) // 16
-    limit = 3 if of_teacher else teachers + 3
-    step(limit)
-    with pytest.raises(Killed):
-        run(prepared, tmp_path / "cut", SELF_TRAINING, tmp_path / "checkpoints")
+    first, later = rows["train"] // 16, (rows["train"] + rows["unsupervised"]) // 16
+    assert (total, len(whole["step_losses"])) == (first + 2 * later, later)
+    # Within each of the three models.
+    limits = [3, first, later]
+    for limit in limits:
+        step(limit)
+        with pytest.raises(Killed):
+            run(prepared, tmp_path / "cut", config, tmp_path / "checkpoints")
     steps = step(10_000)
-    again = run(prepared, tmp_path / "cut", SELF_TRAINING, tmp_path / "checkpoints")
+    again = run(prepared, tmp_path / "cut", config, tmp_path / "checkpoints")
     assert again == whole
-    assert len(steps) == total - limit
+    assert len(steps) == total - sum(limits)
     assert directory_sha256(tmp_path / "cut/model") == directory_sha256(tmp_path / "whole/model")
     assert not (tmp_path / "checkpoints").exists()
 
