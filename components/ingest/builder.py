@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import google_crc32c
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from components.ingest.splits import Entry
@@ -73,6 +74,41 @@ class Reviews(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
         events.progress(f"writing {split}: {len(shard):,} reviews more")
         for id_, entry in shard:
             yield id_, {"id": id_, "text": self._text(entry), "label": entry.label}
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
+        """As TFDS does it, but for the owner and group of each shard.
+
+        TFDS reads a shard's size together with their names, which a container's user need not have.
+        """
+        shard_writer = writer.ShardWriter(
+            features=self.info.features,
+            serializer=ExampleSerializer(self.info.features.get_serialized_info()),
+            example_writer=self._example_writer(),
+        )
+        infos = [
+            self._write_split(split, shards, shard_writer)
+            for split, shards in self._shard_iterators_per_split(dl_manager).items()
+        ]
+        self.info.set_splits(tfds.core.splits.SplitDict(infos))
+
+    def _write_split(
+        self, split: str, shards: Sequence[Callable[[], Any]], shard_writer: writer.ShardWriter
+    ) -> Any:
+        """Writes the shards of a split; returns its `SplitInfo`."""
+        template = self._get_filename_template(split_name=split)
+        paths = [
+            Path(template.sharded_filepath(shard_index=shard, num_shards=len(shards)))
+            for shard in range(len(shards))
+        ]
+        return tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[
+                shard_writer.write(path=path, examples=examples())
+                for path, examples in zip(paths, shards, strict=True)
+            ],
+            num_bytes=sum(path.stat().st_size for path in paths),
+            filename_template=template,
+        )
 
     def _log_download_bytes(self) -> None:
         """Nothing: TFDS would say that it downloads a data set of unknown size."""

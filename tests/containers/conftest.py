@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,16 +38,13 @@ def image(engine: Engine) -> str:
 
 @pytest.fixture
 def run_image(engine: Engine, image: str) -> Callable[..., tuple[int, str]]:
-    """`run_image(*command, volume=None, user=None)`: its exit status and all that it printed."""
+    """`run_image(*command, volume=None, user=None)`: its exit status and all that it printed.
+
+    The user has no entry in /etc/passwd and the group none in /etc/group, as under containerd.
+    """
 
     def run(*command: str, volume: Path | None = None, user: str | None = None) -> tuple[int, str]:
-        container = engine.client.containers.create(
-            image,
-            list(command),
-            read_only=True,
-            user=user,
-            volumes={str(volume): {"bind": "/data", "mode": "rw"}} if volume else None,
-        )
+        container = engine.client.containers.get(_created(engine, image, command, volume, user))
         try:
             container.start()
             status = container.wait(timeout=300)["StatusCode"]
@@ -56,3 +53,30 @@ def run_image(engine: Engine, image: str) -> Callable[..., tuple[int, str]]:
             container.remove(force=True, v=True)
 
     return run
+
+
+def _created(
+    engine: Engine, image: str, command: Sequence[str], volume: Path | None, user: str | None
+) -> str:
+    """The id of a container that isn't started yet."""
+    client = engine.client
+    if any("Podman" in part["Name"] for part in client.version().get("Components") or ()):
+        # Podman adds the user to /etc/passwd unless told not to, which Docker's API has no word for.
+        mount = {"destination": "/data", "type": "bind", "source": str(volume), "options": ["rw"]}
+        specification = {
+            "image": client.images.get(image).id,
+            "command": list(command),
+            "read_only_filesystem": True,
+            "user": user or "",
+            "mounts": [mount] if volume else [],
+            "manage_password": False,
+        }
+        url = f"{client.api.base_url}/libpod/containers/create"
+        answer = client.api.post(url, json=specification)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["Id"])
+    volumes = {str(volume): {"bind": "/data", "mode": "rw"}} if volume else None
+    created = client.containers.create(
+        image, list(command), read_only=True, user=user, volumes=volumes
+    )
+    return str(created.id)

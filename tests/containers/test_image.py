@@ -83,6 +83,35 @@ def test_a_task_runs_alone_as_any_user(
     assert (tmp_path / "reviews" / "summary.json").stat().st_uid == 1_000_650_000
 
 
+TASKS = """
+set -e
+imdb-pipeline task ingest --source source --reviews reviews
+imdb-pipeline task preprocess --reviews reviews \
+  --examples examples --vocabulary vocabulary --statistics statistics
+imdb-pipeline task train --preset debug --examples examples --vocabulary vocabulary \
+  --model model --model-run model_run
+imdb-pipeline task export --model model --vocabulary vocabulary --saved-model saved_model
+imdb-pipeline task evaluate --preset debug --saved-model saved_model --reviews reviews \
+  --serving-dir serving --evaluation evaluation
+imdb-pipeline task push --saved-model saved_model --evaluation evaluation --serving-dir serving
+imdb-pipeline predict --serving-dir serving "a delightful film"
+"""
+
+
+def test_every_task_runs_as_a_user_and_a_group_without_names(
+    run_image: RunImage, tmp_path: Path, write_reviews: Callable[..., Path]
+) -> None:
+    write_reviews(tmp_path / "source", per_class=200)
+    tmp_path.chmod(0o777)
+    names = "import grp, pwd, sys; sys.exit('1234' in str(pwd.getpwall() + grp.getgrall()))"
+    assert run_image("python", "-c", names, user="1234:5678") == (0, "")
+    status, text = run_image("sh", "-c", TASKS, volume=tmp_path, user="1234:5678")
+    assert status == 0, text
+    assert '"version": 1' in text
+    owner = (tmp_path / "serving" / "1" / "saved_model.pb").stat()
+    assert (owner.st_uid, owner.st_gid) == (1234, 5678)
+
+
 def test_other_commands_run_as_they_are(run_image: RunImage) -> None:
     assert run_image("sh", "-c", "echo $HOME; exit 5") == (5, "/tmp\n")
     status, text = run_image("imdb-pipeline", "--help")

@@ -1,6 +1,8 @@
 """Reviews that are made up for the tests, in aclImdb's layout."""
 
+import grp
 import io
+import pwd
 import random
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -90,3 +92,14 @@ class Corpus:
 def corpus(tmp_path: Path) -> Corpus:
     """Made-up reviews, and the ways to bring them in."""
     return Corpus(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user and a group without an entry in /etc/passwd and /etc/group, as containers have."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"no entry for {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(grp, "getgrgid", unknown)
