@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,13 @@ _SILENT_FOR = 900.0
 _REFUSED_FOR = 120.0
 """The same, of refusals: a token in a file is renewed by then, or isn't at all."""
 
+_SETTLES_WITHIN = 30.0
+"""Seconds after a run's end within which its tasks' last states arrive: KFP writes the run first."""
+
+_QUIET_FOR = 1.0
+"""Seconds without a change after which an ended run is taken to have settled."""
+
+_UNSETTLED = ("PENDING", "RUNNING")
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _STATES = {"SUCCEEDED": State.SUCCEEDED, "FAILED": State.FAILED, "CANCELED": State.FAILED}
 
@@ -117,9 +125,23 @@ class Watch:
                 answered, complained = self.clock(), False
                 changed = self._show(run)
                 if run.state in _ENDED:
-                    return self._ended(run)
+                    return self._ended(self._settled(run))
             pause = _FIRST_PAUSE if changed else min(pause * _GROWTH, _LONGEST_PAUSE)
             self._rest(started, pause)
+
+    def _settled(self, run: Any) -> Any:
+        """The ended run, once its tasks' states have stopped changing."""
+        ended = changed = self.clock()
+        while self.clock() - ended < _SETTLES_WITHIN and (
+            self.clock() - changed < _QUIET_FOR
+            or any(state in _UNSETTLED for state in self._states.values())
+        ):
+            self._sleep(_FIRST_PAUSE)
+            with suppress(Failure, InputError):
+                run = self._ask()
+                if self._show(run):
+                    changed = self.clock()
+        return run
 
     def _ask(self) -> Any:
         with api_errors(self.connection.options):
@@ -137,7 +159,10 @@ class Watch:
                 raise StillRunning(f"not ended after {self.timeout} s")
             # No less than what every clock can tell.
             pause = max(min(pause, left), 0.01)
-        until = self.clock() + pause
+        self._sleep(pause)
+
+    def _sleep(self, seconds: float) -> None:
+        until = self.clock() + seconds
         while (rest := until - self.clock()) > 0:
             self.console.tick()
             self.sleep(min(rest, _TICK))

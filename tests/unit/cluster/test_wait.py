@@ -137,3 +137,35 @@ def test_a_task_that_KFP_tries_again_is_shown_again(watch: Watch, kfp_server: An
     assert ended.tasks == {"train": "SUCCEEDED", "push": "SUCCEEDED"}
     words = [line.split()[1] for line in printed(watch).splitlines() if line.startswith("train")]
     assert words == ["running", "failed", "running", "done"]
+
+
+def test_the_last_states_of_the_tasks_may_come_after_that_of_the_run(
+    watch: Watch, kfp_server: Any
+) -> None:
+    before = {"evaluate": "SUCCEEDED", "notify": "RUNNING"}
+    kfp_server.progress = [
+        *[{"state": "SUCCEEDED", "tasks": before}] * 3,
+        {"tasks": {"push": "PENDING"}},
+        {"tasks": {"push": "RUNNING", "notify": "SUCCEEDED"}},
+        {"tasks": {"push": "SUCCEEDED"}},
+    ]
+    ended = watch.wait()
+    assert ended.outcome is Outcome.PUSHED
+    assert ended.tasks == {"evaluate": "SUCCEEDED", "notify": "SUCCEEDED", "push": "SUCCEEDED"}
+
+
+def test_a_task_that_appears_after_the_end_of_the_run_counts(watch: Watch, kfp_server: Any) -> None:
+    kfp_server.progress = [
+        *[{"state": "SUCCEEDED", "tasks": {"evaluate": "SUCCEEDED"}}] * 3,
+        {"tasks": {"push": "SUCCEEDED"}},
+    ]
+    assert watch.wait().outcome is Outcome.PUSHED
+
+
+def test_a_task_without_a_last_state_does_not_hold_the_end_up_for_ever(
+    watch: Watch, kfp_server: Any
+) -> None:
+    kfp_server.progress = [{"state": "FAILED", "tasks": {"train": "RUNNING"}}]
+    ended = watch.wait()
+    assert (ended.outcome, ended.tasks) == (Outcome.FAILED, {"train": "RUNNING"})
+    assert 30 <= watch.clock() < 40
