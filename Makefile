@@ -13,11 +13,12 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint audit bench image image-gpu clean
 
-# The client, the base and the name of the images; PIP_INDEX_URL is passed on, or, for one with a
+# The client, the base and the name of the images, whose tag is the version; PIP_INDEX_URL is passed on, or, for one with a
 # password, PIP_CONF, the path of a pip.conf.
 DOCKER ?= docker
 BASE_IMAGE ?= python:3.11-slim-bookworm
 IMAGE ?= imdb-pipeline-python
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 PIP_ARGS = $(if $(PIP_CONF),--secret id=pip.conf$(comma)src='$(PIP_CONF)', \
 	$(if $(PIP_INDEX_URL),$(if $(findstring @,$(PIP_INDEX_URL)),$(error PIP_INDEX_URL has a password, \
@@ -25,7 +26,7 @@ PIP_ARGS = $(if $(PIP_CONF),--secret id=pip.conf$(comma)src='$(PIP_CONF)', \
 comma := ,
 BUILD_IMAGE = $(DOCKER) build --file docker/Dockerfile --build-arg BASE_IMAGE='$(BASE_IMAGE)' \
 	--build-arg UV_VERSION=$(UV_VERSION) $(PIP_ARGS) \
-	--build-arg VERSION='$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)' \
+	--build-arg VERSION='$(VERSION)' \
 	--build-arg REVISION='$(shell git describe --always --abbrev=40 --exclude="*" --dirty 2>/dev/null)' \
 	--build-arg SOURCE='$(shell git config --get remote.origin.url | sed "s,//[^/@]*@,//,")' $(ARGS)
 
@@ -56,10 +57,10 @@ bench: setup  ## Compare speeds with Keras's and TFX's; ARGS="--source FILE" bri
 	done; exit $$status
 
 image:  ## Build the image that the tasks run in; ARGS="..." goes to `docker build`.
-	@$(BUILD_IMAGE) --tag '$(IMAGE):latest' .
+	@$(BUILD_IMAGE) --tag '$(IMAGE):$(VERSION)' .
 
 image-gpu:  ## Build the image for NVIDIA GPUs.
-	@$(BUILD_IMAGE) --build-arg ACCELERATOR=gpu --tag '$(IMAGE):gpu' .
+	@$(BUILD_IMAGE) --build-arg ACCELERATOR=gpu --tag '$(IMAGE):$(VERSION)-gpu' .
 
 clean:  ## Remove what setup and the tools have made; runs and models stay.
 	rm -rf .venv .tools .pytest_cache .hypothesis .ruff_cache .mypy_cache

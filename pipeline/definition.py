@@ -10,6 +10,7 @@ from components.evaluate.component import evaluate
 from components.export.component import export
 from components.ingest.component import ingest
 from components.notify.component import notify
+from components.prepare.component import prepare
 from components.preprocess.component import preprocess
 from components.push.component import push
 from components.shared.image import DEFAULT_IMAGE
@@ -24,6 +25,8 @@ _FUNCTIONS_OF_THEIR_INPUTS = (preprocess, train, trial, export)
 
 # KFP fills these in where a task is given them, but not where they are a parameter's default.
 _RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+# KFP leaves the name of a scheduled run empty; its workflow always has one.
+_WORKFLOW = {"workflow_name": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}
 
 Make = Callable[..., dsl.PipelineTask]
 
@@ -71,11 +74,14 @@ def sentiment_pipeline(
         registry = {"serving_dir": serving_dir, "workspace": workspace, "image": image}
         configs = {"preprocess_config": preprocess_config, "train_config": train_config}
         record = {"source": source, "preset": preset, "ingest_config": ingest_config}
-        with dsl.ExitHandler(make(notify, ui_url=ui_url, workspace=workspace, **_RUN), name="run"):
+        with dsl.ExitHandler(
+            make(notify, ui_url=ui_url, workspace=workspace, **_RUN, **_WORKFLOW), name="run"
+        ):
             ingested = make(
                 ingest, source=source, config=ingest_config, evaluate_config=evaluate_config,
                 skip_unchanged=skip_unchanged, **configs, **registry,
             )  # fmt: skip
+            prepare_volume(make, kubernetes, workspace, before=ingested)
             with dsl.If(_is_true(ingested), name="changed"):
                 candidate = _candidate(make, ingested, workspace, **configs)
                 record |= {"config": evaluate_config, **configs}
@@ -142,6 +148,14 @@ def _judge_and_push(
         evaluation = evaluated.outputs["evaluation"]
         run_id = _RUN["run_id"]
         make(push, evaluation=evaluation, run_id=run_id, image=image, **candidate, **registry)
+
+
+def prepare_volume(
+    make: Make, kubernetes: KubernetesOptions | None, workspace: Any, *, before: dsl.PipelineTask
+) -> None:
+    """Has a cluster make the run's volume writable before its first task."""
+    if kubernetes is not None and kubernetes.prepares_workspace:
+        before.after(make(prepare, workspace=workspace))
 
 
 def _is_true(task: dsl.PipelineTask) -> Any:

@@ -30,6 +30,7 @@ class Resources:
 
 
 DEFAULT_RESOURCES = {
+    "prepare": Resources(cpu="100m", memory="512Mi"),
     "ingest": Resources(cpu="1", memory="1Gi"),
     "preprocess": Resources(cpu="2", memory="4Gi"),
     "train": Resources(cpu="4", memory="8Gi"),
@@ -40,6 +41,10 @@ DEFAULT_RESOURCES = {
 }
 """By task. With 25,000 reviews, ingest was seen to take 0.1 GiB, preprocess 0.9, train 1.5, export
 1.5 and evaluate 1.2; there are 100,000 in the whole of IMDB."""
+
+
+KFP_VERSIONS = ("2.15", "2.16", "2.17")
+"""Of the backend. An older one refuses a pipeline that has a newer one's settings."""
 
 
 class Toleration(NamedTuple):
@@ -113,6 +118,17 @@ class KubernetesOptions:
     shared_memory_size: str = "2Gi"
     """What train's /dev/shm may hold; part of train's memory."""
 
+    prepare_workspace: bool = True
+    """Whether a first task makes the run's volume writable for the image's user, as root without
+    capabilities; KFP before 2.16 has no such setting."""
+
+    failed_run_ttl: int = 86_400
+    """Seconds that a failed run's workflow, and so its volume, is kept; 0 for KFP's own time, which
+    is the only one before KFP 2.17."""
+
+    kfp_version: str = "2.17"
+    """The oldest KFP that the compiled pipeline is for, one of `KFP_VERSIONS`."""
+
     def __post_init__(self) -> None:
         _match("image", self.image, r"([\w.:/-]+(?:@sha256:[0-9a-f]{64})?)", "an image's name")
         kind = "the name of a resource, such as nvidia.com/gpu"
@@ -123,6 +139,10 @@ class KubernetesOptions:
         _match("shared-memory-size", self.shared_memory_size, rf"({_SIZE})", "a size such as 2Gi")
         if name := self.workspace_storage_class:
             _match("workspace-storage-class", name, rf"({_OBJECT})", "a storage class's name")
+        if self.kfp_version not in KFP_VERSIONS:
+            raise _wrong("kfp-version", self.kfp_version, f"one of {', '.join(KFP_VERSIONS)}")
+        if not 0 <= self.failed_run_ttl < 2**31:
+            raise _wrong("failed-run-ttl", self.failed_run_ttl, "seconds, 0 or more")
         for secret in self.image_pull_secrets:
             _match("image-pull-secret", secret, rf"({_OBJECT})", "a secret's name")
         for task in DEFAULT_RESOURCES:
@@ -134,14 +154,32 @@ class KubernetesOptions:
         _require_unique(name for name, *_ in [*self.variables(), *self.secret_variables()])
 
     @property
-    def local_image(self) -> str | None:
-        """A warning where no registry is named that the image could be pulled from, else None."""
-        if "/" in self.image:
-            return None
-        return (
-            f"image {self.image}: names no registry, so the nodes must have it; if they don't, "
-            "give --image REGISTRY/NAME@sha256:..."
-        )
+    def image_warning(self) -> str | None:
+        """A warning where nodes may not get the image, or get another than is meant, else None."""
+        advice = "give --image REGISTRY/NAME@sha256:..."
+        name, _, digest = self.image.partition("@")
+        tag = name.rpartition("/")[2].partition(":")[2] or "latest"
+        if not digest and tag == "latest":
+            return (
+                f"image {self.image}: Kubernetes pulls the tag latest for every pod, even where "
+                f"the node has it, and it may change during a run; {advice}"
+            )
+        if "/" not in self.image:
+            return (
+                f"image {self.image}: names no registry, so the nodes must have it; if they don't, "
+                f"{advice}"
+            )
+        return None
+
+    @property
+    def prepares_workspace(self) -> bool:
+        """Whether the pipeline has the task `prepare`."""
+        return self.prepare_workspace and self.kfp_version != "2.15"
+
+    @property
+    def ttl_after_failure(self) -> int | None:
+        """Seconds after which a failed run's workflow is deleted; None for KFP's own time."""
+        return self.failed_run_ttl or None if self.kfp_version == "2.17" else None
 
     def resources_of(self, task: str) -> Resources:
         """What a task is given."""

@@ -9,9 +9,10 @@ from pipeline.kubernetes import WEBHOOK_VARIABLE, KubernetesOptions, Resources
 # A pod can be evicted or lose its node in any of these, and a source, a Beam cluster or a store may
 # be out of reach for a while. A push that fails has most often lost to another one, and notify
 # tries again by itself.
-_RETRIED = ("ingest", "preprocess", "train", "trial", "export", "evaluate", "compare")
+_RETRIED = ("prepare", "ingest", "preprocess", "train", "trial", "export", "evaluate", "compare")
 _RETRIES = 3
 _DISPLAY_NAMES = {
+    "prepare": "Prepare the volume",
     "ingest": "Ingest the reviews",
     "preprocess": "Preprocess with Beam",
     "train": "Train the RNN",
@@ -44,7 +45,8 @@ def workspace_config(options: KubernetesOptions, at_once: bool = False) -> dsl.P
         workspace=dsl.WorkspaceConfig(
             size=options.workspace_size,
             kubernetes=dsl.KubernetesWorkspaceConfig(pvcSpecPatch=patch),
-        )
+        ),
+        ttl_seconds_after_failure=options.ttl_after_failure,
     )
 
 
@@ -75,6 +77,9 @@ def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
         kubernetes.mount_pvc(task, claim, path)
     if like == "train":
         _prepare_training(task, options)
+    if task.name == "prepare":
+        # The owner of a volume's root, which KFP leaves without capabilities.
+        kubernetes.set_security_context(task, run_as_user=0)
     webhook = options.webhook()
     if webhook and task.name == "notify":
         secret, key = webhook

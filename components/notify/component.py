@@ -11,6 +11,7 @@ def notify(
     status: PipelineTaskFinalStatus,
     run_id: str,
     run_name: str,
+    workflow_name: str,
     ui_url: str,
     workspace: str,
 ) -> None:
@@ -21,7 +22,8 @@ def notify(
     Args:
         status: How the tasks have ended, as KFP sees it.
         run_id: The run.
-        run_name: Its name.
+        run_name: Its name; empty for a scheduled run.
+        workflow_name: The name of its Argo workflow, which stands in for an empty one.
         ui_url: Where KFP's user interface is, for the link; empty for no link.
         workspace: The folder that the tasks of the run share.
     """
@@ -39,7 +41,7 @@ def notify(
             kfp_state=status.state,
             kfp_error=status.error_message,
             run_id=run_id,
-            run_name=run_name,
+            run_name=run_name or workflow_name or run_id,
             ui_url=ui_url,
         )
         print(told["text"])

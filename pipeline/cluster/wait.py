@@ -28,7 +28,7 @@ _REFUSED_FOR = 120.0
 """The same, of refusals: a token in a file is renewed by then, or isn't at all."""
 
 _SETTLES_WITHIN = 30.0
-"""Seconds after a run's end within which its tasks' last states arrive: KFP writes the run first."""
+"""Seconds after a run's end within which its tasks' last states arrive: KFP writes them later."""
 
 _QUIET_FOR = 1.0
 """Seconds without a change after which an ended run is taken to have settled."""
@@ -205,7 +205,8 @@ def _outcome(state: str, tasks: Mapping[str, str]) -> Outcome:
     if "evaluate" in done:
         return Outcome.NOT_BLESSED
     # Without details nothing is known but that it went well.
-    return Outcome.UNCHANGED if done and done <= {"ingest", "notify"} else Outcome.SUCCEEDED
+    ended_early = bool(done) and done <= {"prepare", "ingest", "notify"}
+    return Outcome.UNCHANGED if ended_early else Outcome.SUCCEEDED
 
 
 def _seconds(detail: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from components.shared.image import DEFAULT_IMAGE
-from pipeline.kubernetes import KubernetesOptions
+from pipeline.kubernetes import KFP_VERSIONS, KubernetesOptions
 
 
 def kubernetes_options(command: Any) -> Any:
@@ -109,6 +109,29 @@ _OPTIONS = (
         metavar="NAME",
         default="",
         help="Its storage class.  [default: the cluster's]",
+    ),
+    click.option(
+        "--prepare-workspace/--no-prepare-workspace",
+        default=True,
+        show_default=True,
+        help="Has a first task make that volume writable, as root without capabilities; leave it "
+        "out where the namespace allows no root. Needs KFP 2.16.",
+    ),
+    click.option(
+        "--failed-run-ttl",
+        metavar="SECONDS",
+        type=click.IntRange(min=0),
+        default=86_400,
+        show_default=True,
+        help="How long a failed run keeps that volume, to be retried; 0 for KFP's own time. Needs "
+        "KFP 2.17.",
+    ),
+    click.option(
+        "--kfp-version",
+        type=click.Choice(KFP_VERSIONS),
+        default="2.17",
+        show_default=True,
+        help="The oldest KFP that the pipeline is for.",
     ),
     click.option(
         "--shared-memory-size",

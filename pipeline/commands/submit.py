@@ -97,7 +97,7 @@ def _submitted(
 
     connection, package = begin(
         cluster, request, compiled, pipeline=PIPELINE, name=name, console=console, found=found,
-        experiment=options["experiment"], warning=kubernetes.local_image,
+        experiment=options["experiment"], warning=kubernetes.image_warning,
     )  # fmt: skip
     if not options["wait"]:
         return 0

@@ -89,5 +89,5 @@ def _start(
     name = options["run_name"] or default_run_name(options["preset"], SWEEP_PIPELINE)
     begin(
         cluster, request, compiled, pipeline=SWEEP_PIPELINE, name=name, console=console,
-        found=found, experiment=options["experiment"], warning=kubernetes.local_image,
+        found=found, experiment=options["experiment"], warning=kubernetes.image_warning,
     )  # fmt: skip

@@ -46,8 +46,8 @@ def apply(
     tell = _indented(say)
     for line in times_shown(schedule.six_fields, clock):
         tell(line)
-    if schedule.kubernetes.local_image:
-        tell(f"warning: {schedule.kubernetes.local_image}")
+    if schedule.kubernetes.image_warning:
+        tell(f"warning: {schedule.kubernetes.image_warning}")
     package = _package(schedule.kubernetes, schedule.cache)
     settings = wanted_settings(schedule, package)
     wanted = Wanted(

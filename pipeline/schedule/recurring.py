@@ -74,7 +74,10 @@ class LastRun:
     """The last run of a schedule."""
 
     run_id: str
+
     state: str
+    """As KFP has it; PENDING for a run that has none yet."""
+
     scheduled_at: datetime
 
 
@@ -171,7 +174,7 @@ class Recurring:
         if not latest:
             return None
         run = max(latest, key=_fired)
-        return LastRun(run.run_id, str(run.state), _fired(run))
+        return LastRun(run.run_id, run.state or "PENDING", _fired(run))
 
     def link(self, recurring_run_id: str) -> str:
         """The page of a recurring run."""

@@ -12,7 +12,7 @@ from components.shared.image import DEFAULT_IMAGE
 from components.train.component import trial
 from pipeline.cluster.request import SWEEP_PIPELINE
 from pipeline.config import preset as named_preset
-from pipeline.definition import make_task
+from pipeline.definition import make_task, prepare_volume
 from pipeline.kubernetes import KubernetesOptions
 from pipeline.pods import workspace_config
 
@@ -64,6 +64,7 @@ def sweep_pipeline(
             train_config={}, evaluate_config={}, image=image, serving_dir=serving_dir,
             skip_unchanged=False, workspace=workspace,
         )  # fmt: skip
+        prepare_volume(make, kubernetes, workspace, before=ingested)
         inputs = {name: ingested.outputs[name] for name in ("reviews", "champion_statistics")}
         preprocessed = make(preprocess, config=preprocess_config, workspace=workspace, **inputs)
         inputs = {name: preprocessed.outputs[name] for name in ("examples", "vocabulary")}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import InputError
+from components.shared.image import DEFAULT_IMAGE
 from pipeline.engine import Engine, connect
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def image(engine: Engine) -> str:
         ["make", "image", f"IMAGE={NAME}", "ARGS="], cwd=ROOT, capture_output=True, text=True
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    return f"{NAME}:latest"
+    return f"{NAME}:{DEFAULT_IMAGE.rpartition(':')[2]}"
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def _created(
     """The id of a container that isn't started yet."""
     client = engine.client
     if any("Podman" in part["Name"] for part in client.version().get("Components") or ()):
-        # Podman adds the user to /etc/passwd unless told not to, which Docker's API has no word for.
+        # Podman adds the user to /etc/passwd, and Docker's API has no word to prevent it.
         mount = {"destination": "/data", "type": "bind", "source": str(volume), "options": ["rw"]}
         specification = {
             "image": client.images.get(image).id,

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("ingest", "preprocess", "train", "export", "evaluate", "push", "notify", "compare")
+TASKS = (
+    "prepare",
+    "ingest",
+    "preprocess",
+    "train",
+    "export",
+    "evaluate",
+    "push",
+    "notify",
+    "compare",
+)
 FILES = [*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("components/**/*.py")]
 
 

@@ -65,7 +65,7 @@ def printed(watch: Watch) -> str:
 
 def test_the_tasks_are_known_by_their_key_and_their_display_name(package: bytes) -> None:
     names = task_names(package)
-    tasks = "ingest preprocess train export evaluate push notify".split()
+    tasks = "prepare ingest preprocess train export evaluate push notify".split()
     assert set(names.values()) == set(tasks)
     assert names["train"] == "train"
 
@@ -169,3 +169,18 @@ def test_a_task_without_a_last_state_does_not_hold_the_end_up_for_ever(
     ended = watch.wait()
     assert (ended.outcome, ended.tasks) == (Outcome.FAILED, {"train": "RUNNING"})
     assert 30 <= watch.clock() < 40
+
+
+@pytest.mark.parametrize(
+    ("tasks", "outcome"),
+    [
+        (["prepare", "ingest", "notify"], Outcome.UNCHANGED),
+        (["prepare", "ingest", "preprocess", "notify"], Outcome.SUCCEEDED),
+        ([], Outcome.SUCCEEDED),
+    ],
+)
+def test_a_run_that_ended_after_ingest_had_nothing_to_do(
+    watch: Watch, kfp_server: Any, tasks: list[str], outcome: Outcome
+) -> None:
+    kfp_server.progress = [{"state": "SUCCEEDED", "tasks": dict.fromkeys(tasks, "SUCCEEDED")}]
+    assert watch.wait().outcome is outcome

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,8 +312,9 @@ def test_the_user_interface_has_names_and_descriptions_to_show(plain: Compiled) 
 
 
 def test_this_machine_runs_the_same_pipeline_without_what_a_cluster_gives(
-    tmp_path: Path, full: Compiled
+    tmp_path: Path,
 ) -> None:
+    full = Compiled(compiled_pipeline(replace(OPTIONS, prepare_workspace=False)))
     compile_for_this_machine(tmp_path / "pipeline.yaml", IMAGE)
     here = Compiled((tmp_path / "pipeline.yaml").read_bytes())
 
@@ -329,4 +331,33 @@ def test_this_machine_runs_the_same_pipeline_without_what_a_cluster_gives(
 
     assert wiring(here) == wiring(full)
     assert "retryPolicy" not in yaml.safe_dump(here.spec)
-    assert not any("resources" in here.container(task) for task in TASKS)
+    assert not any("resources" in here.container(task) for task in TASKS - {"prepare"})
+    assert "prepare" not in here.tasks
+
+
+def test_the_volume_is_made_writable_before_all_else_by_root_alone(plain: Compiled) -> None:
+    assert plain.pod("prepare")["securityContext"] == {"runAsUser": "0"}
+    assert not any("securityContext" in plain.pod(task) for task in TASKS - {"prepare"})
+    assert plain.tasks["ingest"]["dependentTasks"] == ["prepare"]
+
+
+@pytest.mark.parametrize(
+    ("options", "prepares", "ttl"),
+    [
+        ({}, True, 86_400),
+        ({"failed_run_ttl": 600}, True, 600),
+        ({"failed_run_ttl": 0, "prepare_workspace": False}, False, None),
+        # These refuse what they don't know of.
+        ({"kfp_version": "2.16"}, True, None),
+        ({"kfp_version": "2.15"}, False, None),
+    ],
+)
+def test_a_pipeline_has_no_setting_that_its_kfp_does_not_know(
+    options: dict[str, Any], prepares: bool, ttl: int | None
+) -> None:
+    compiled = Compiled(compiled_pipeline(KubernetesOptions(**options)))
+    assert ("prepare" in compiled.tasks) is prepares
+    assert compiled.platform["pipelineConfig"].get("resourceTtlOnFailure") == ttl
+    assert not {"resourceTtlOnCompletion", "resourceTtlOnSuccess"} & {
+        *compiled.platform["pipelineConfig"]
+    }
