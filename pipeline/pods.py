@@ -4,6 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components.shared.retries import SECONDS_VARIABLE
 from pipeline.kubernetes import WEBHOOK_VARIABLE, KubernetesOptions, Resources
 
 # A pod can be evicted or lose its node in any of these, and a source, a Beam cluster or a store may
@@ -25,6 +26,9 @@ _DISPLAY_NAMES = {
 }
 _LIKE = {"trial": "train", "compare": "evaluate"}
 """A sweep's own tasks: each is given what its like in a run is."""
+_PATIENCE = 1800
+"""Seconds for which a task itself waits for a store or a server that doesn't answer: KFP 2.17
+retries a pod that vanished, and none that failed."""
 _FIRST_WAIT = "60s"
 # Counted from the start of the first attempt: after the default, an hour, a longer training that is
 # preempted would not be tried again.
@@ -69,7 +73,8 @@ def configure(task: dsl.PipelineTask, options: KubernetesOptions) -> None:
         kubernetes.add_toleration(task, operator=operator, **taint._asdict())
     if options.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(options.image_pull_secrets))
-    for name, text in options.variables():
+    variables = {SECONDS_VARIABLE: str(_PATIENCE), **dict(options.variables())}
+    for name, text in variables.items():
         task.set_env_variable(name, text)
     for name, secret, key in options.secret_variables():
         kubernetes.use_secret_as_env(task, secret, {key: name})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
 from components.shared.errors import InputError
@@ -28,6 +28,14 @@ _ENDPOINT_VARIABLES = (
 # An endpoint that isn't there is given up after seconds, not after obstore's minutes.
 _RETRY: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(minutes=1)}
 _METADATA_SERVERS = ("//169.254.", "//metadata.google.internal")
+# What object_store's debugging text has of an error that may be gone in a while, and what it has of
+# one of these kinds that stays.
+_PASSING = re.compile(
+    r"status code: (?:408|429|500|502|503|504)\b|kind: (?:Connect|Request|Timeout|Interrupted)\b"
+)
+_STAYING = re.compile(
+    "InvalidCertificate|InvalidContentType|InvalidMessage|CorruptMessage|HTTP request to an HTTPS"
+)
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3, GOOGLE_APPLICATION_CREDENTIALS for "
@@ -120,6 +128,20 @@ def trouble(error: Exception) -> str | None:
         said = re.search(r"<Message>([^<]*)</Message>", text)
         return f"the server answers {code[1]}{f': {said[1]}' if said else ''}"
     return None
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether an error of obstore is one of the network or the server that may be gone in a while.
+
+    obstore has repeated the request for a minute by then.
+    """
+    text = str(error)
+    return (
+        isinstance(error, GenericError)
+        and mistake(error) is None
+        and _PASSING.search(text) is not None
+        and _STAYING.search(text) is None
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -19,7 +19,8 @@ from components.shared.registry.storage import (
     StorageFailure,
     saved_model_file_last,
 )
-from components.shared.stores import first_line, mistake, open_store, trouble
+from components.shared.retries import retried
+from components.shared.stores import first_line, is_passing, mistake, open_store, trouble
 
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 
@@ -28,13 +29,13 @@ T = TypeVar("T")
 
 
 def _in_plain_words(method: Callable[P, T]) -> Callable[P, T]:
-    """Turns obstore's errors into the operating system's, or into words for a user."""
+    """Repeats a request that isn't answered; turns obstore's errors into words for a user."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         location = cast("ObjectStorage", args[0]).location
         try:
-            return method(*args, **kwargs)
+            return retried(lambda: method(*args, **kwargs), is_passing, location)
         except (BaseError, FileNotFoundError) as error:
             raise _in_words(location, error) from None
 

@@ -42,7 +42,8 @@ def check_writable(serving_dir: str | Path) -> None:
     storage.folders()  # a bucket that doesn't answer is said at once
     try:
         storage.stage(Path(), [], staging)
-        storage.create(probe, b"", staging)
+        # No other process has this name: it is there already where a request had to be repeated.
+        _creates(storage, probe, staging)
         if _creates(storage, probe, staging):
             raise InputError(
                 f"serving_dir {storage.location}: the storage overwrites a file that was to be "

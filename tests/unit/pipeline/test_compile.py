@@ -210,8 +210,10 @@ def test_variables_reach_all_tasks_and_the_webhook_notify_alone(
     for task in TASKS:
         # Protobuf leaves an empty text out.
         variables = {v["name"]: v.get("value", "") for v in full.container(task)["env"]}
-        assert variables == {"AWS_ENDPOINT_URL": "http://minio:9000", "EMPTY": ""}
-        assert "env" not in plain.container(task) and "secretAsEnv" not in plain.pod(task)
+        own = {"TASK_RETRY_SECONDS": "1800"}
+        assert variables == {"AWS_ENDPOINT_URL": "http://minio:9000", "EMPTY": "", **own}
+        assert {v["name"]: v["value"] for v in plain.container(task)["env"]} == own
+        assert "secretAsEnv" not in plain.pod(task)
 
 
 @pytest.mark.parametrize(

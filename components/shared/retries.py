@@ -1,0 +1,67 @@
+"""Calls repeated while what they need doesn't answer, where a task is given the time for it.
+
+KFP retries a task whose pod vanished, or one that failed, or both, as its version and its cluster's
+configuration have it. A service that is away for some minutes should fail a task under none of
+them, and a user's error should be repeated under none.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from components.shared import events
+
+SECONDS_VARIABLE = "TASK_RETRY_SECONDS"
+"""The environment variable with the seconds for which a task repeats such calls; none without."""
+
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 60.0
+
+T = TypeVar("T")
+
+
+def retried(
+    call: Callable[[], T],
+    is_passing: Callable[[Exception], bool],
+    name: str,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Calls until the call succeeds, fails for good, or the time is over.
+
+    Args:
+        call: safe to repeat.
+        is_passing: whether an error may be gone in a while.
+        name: what doesn't answer, for the log.
+        clock: seconds.
+        sleep: waits so many seconds.
+
+    Returns:
+        The result of the call.
+
+    Raises:
+        Exception: that of the last call.
+    """
+    started, pause = clock(), _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            left = _seconds() - (clock() - started)
+            if left <= 0 or not is_passing(error):
+                raise
+            wait = min(pause, left)
+            events.progress(
+                f"{name}: no answer; trying again in {wait:.0f} s, for {left:.0f} s at most"
+            )
+            sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _seconds() -> float:
+    try:
+        return float(os.environ.get(SECONDS_VARIABLE, "0"))
+    except ValueError:
+        return 0.0
