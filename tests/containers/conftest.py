@@ -72,7 +72,7 @@ def _created(
             "mounts": [mount] if volume else [],
             "manage_password": False,
         }
-        url = f"{client.api.base_url}/libpod/containers/create"
+        url = f"{client.api.base_url}/v4.0.0/libpod/containers/create"
         answer = client.api.post(url, json=specification)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["Id"])

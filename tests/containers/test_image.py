@@ -92,8 +92,9 @@ imdb-pipeline task train --preset debug --examples examples --vocabulary vocabul
   --model model --model-run model_run
 imdb-pipeline task export --model model --vocabulary vocabulary --saved-model saved_model
 imdb-pipeline task evaluate --preset debug --saved-model saved_model --reviews reviews \
-  --serving-dir serving --evaluation evaluation
-imdb-pipeline task push --saved-model saved_model --evaluation evaluation --serving-dir serving
+  --serving-dir serving --evaluation evaluation --min-accuracy 0.5 --min-slice-accuracy 0
+imdb-pipeline task push --saved-model saved_model --evaluation evaluation --serving-dir serving \\
+  --pushed-model pushed_model
 imdb-pipeline predict --serving-dir serving "a delightful film"
 """
 
@@ -101,7 +102,7 @@ imdb-pipeline predict --serving-dir serving "a delightful film"
 def test_every_task_runs_as_a_user_and_a_group_without_names(
     run_image: RunImage, tmp_path: Path, write_reviews: Callable[..., Path]
 ) -> None:
-    write_reviews(tmp_path / "source", per_class=200)
+    write_reviews(tmp_path / "source", per_class=100)
     tmp_path.chmod(0o777)
     names = "import grp, pwd, sys; sys.exit('1234' in str(pwd.getpwall() + grp.getgrall()))"
     assert run_image("python", "-c", names, user="1234:5678") == (0, "")
