@@ -33,6 +33,12 @@ _SETTLES_WITHIN = 30.0
 _QUIET_FOR = 1.0
 """Seconds without a change after which an ended run is taken to have settled."""
 
+_STUCK_AFTER = 15.0
+"""Seconds without a change after which, and then as often, Kubernetes is asked about the pods."""
+
+_HINT_AFTER = 300.0
+"""Seconds without a change, and without a reason from Kubernetes, after which a hint is given."""
+
 _UNSETTLED = ("PENDING", "RUNNING")
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _STATES = {"SUCCEEDED": State.SUCCEEDED, "FAILED": State.FAILED, "CANCELED": State.FAILED}
@@ -94,8 +100,14 @@ class Watch:
     timeout: int | None = None
     """Seconds; None to wait as long as it takes."""
 
+    reasons: Callable[[str], list[str]] = lambda run_id: []
+    """Why pods of the run, by its id, don't start."""
+
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    _said: set[str] = field(default_factory=set)
+    _changed_at: float = 0.0
+    _asked_at: float = 0.0
     _tasks: dict[str, Task] = field(default_factory=dict)
     _states: dict[str, str] = field(default_factory=dict)
 
@@ -107,6 +119,7 @@ class Watch:
             Gone: the run is no longer there.
         """
         started = answered = self.clock()
+        self._changed_at = self._asked_at = started
         pause = _FIRST_PAUSE
         complained = False
         while True:
@@ -126,15 +139,37 @@ class Watch:
                 changed = self._show(run)
                 if run.state in _ENDED:
                     return self._ended(self._settled(run))
+                self._explain(changed, answered)
             pause = _FIRST_PAUSE if changed else min(pause * _GROWTH, _LONGEST_PAUSE)
             self._rest(started, pause)
+
+    def _explain(self, changed: bool, now: float) -> None:
+        """Says why pods don't start, each reason once, after some seconds without a change."""
+        if changed:
+            self._changed_at = self._asked_at = now
+        if now - self._asked_at < _STUCK_AFTER:
+            return
+        self._asked_at, quiet = now, now - self._changed_at
+        found = self.reasons(self.run_id)
+        if not found and not self._said and quiet >= _HINT_AFTER:
+            selector = f"--selector pipeline/runid={self.run_id}"
+            found = [
+                f"nothing has changed for {quiet:.0f} s; `kubectl get pods {selector}`, in the "
+                "namespace of the runs, shows whether its pods start"
+            ]
+        for reason in found:
+            if reason not in self._said:
+                self._said.add(reason)
+                self.console.say(f"{', '.join(self._running()) or 'the run'}: {reason}")
+
+    def _running(self) -> list[str]:
+        return [name for name, state in self._states.items() if state in _UNSETTLED]
 
     def _settled(self, run: Any) -> Any:
         """The ended run, once its tasks' states have stopped changing."""
         ended = changed = self.clock()
         while self.clock() - ended < _SETTLES_WITHIN and (
-            self.clock() - changed < _QUIET_FOR
-            or any(state in _UNSETTLED for state in self._states.values())
+            self.clock() - changed < _QUIET_FOR or self._running()
         ):
             self._sleep(_FIRST_PAUSE)
             with suppress(Failure, InputError):

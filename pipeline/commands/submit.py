@@ -101,11 +101,15 @@ def _submitted(
     )  # fmt: skip
     if not options["wait"]:
         return 0
+    from pipeline.cluster.pending import pod_reasons
     from pipeline.cluster.submit import task_names
     from pipeline.cluster.wait import Watch
 
     run_id, link = found["run_id"], found["link"]
-    watch = Watch(connection, run_id, task_names(package), console, options["timeout"])
+    watch = Watch(
+        connection, run_id, task_names(package), console, options["timeout"],
+        reasons=pod_reasons(connection.namespace),
+    )  # fmt: skip
     return _followed(watch, link, found)
 
 

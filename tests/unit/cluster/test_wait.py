@@ -184,3 +184,26 @@ def test_a_run_that_ended_after_ingest_had_nothing_to_do(
 ) -> None:
     kfp_server.progress = [{"state": "SUCCEEDED", "tasks": dict.fromkeys(tasks, "SUCCEEDED")}]
     assert watch.wait().outcome is outcome
+
+
+def test_why_a_pod_does_not_start_is_said_once(watch: Watch, kfp_server: Any) -> None:
+    asked: list[str] = []
+
+    def reasons(run_id: str) -> list[str]:
+        asked.append(run_id)
+        return ["ImagePullBackOff of x:1"]
+
+    watch.reasons = reasons
+    stuck = {"state": "RUNNING", "tasks": {"prepare": "RUNNING"}}
+    kfp_server.progress = [stuck] * 30 + [{"state": "FAILED", "tasks": {"prepare": "FAILED"}}]
+    assert watch.wait().outcome is Outcome.FAILED
+    assert set(asked) == {watch.run_id} and len(asked) > 5
+    assert printed(watch).count("prepare: ImagePullBackOff of x:1\n") == 1
+
+
+def test_without_kubernetes_a_hint_is_given_after_minutes(watch: Watch, kfp_server: Any) -> None:
+    stuck = {"state": "RUNNING", "tasks": {"ingest": "RUNNING"}}
+    kfp_server.progress = [stuck] * 100 + [{"state": "FAILED"}]
+    watch.wait()
+    hint = f"kubectl get pods --selector pipeline/runid={watch.run_id}"
+    assert printed(watch).count(hint) == 1
