@@ -92,7 +92,8 @@ imdb-pipeline task train --preset debug --examples examples --vocabulary vocabul
   --model model --model-run model_run
 imdb-pipeline task export --model model --vocabulary vocabulary --saved-model saved_model
 imdb-pipeline task evaluate --preset debug --saved-model saved_model --reviews reviews \
-  --serving-dir serving --evaluation evaluation --min-accuracy 0.5 --min-slice-accuracy 0
+  --serving-dir serving --evaluation evaluation --min-accuracy 0.5 --min-slice-accuracy 0 \\
+  --max-calibration-error 1
 imdb-pipeline task push --saved-model saved_model --evaluation evaluation --serving-dir serving \\
   --pushed-model pushed_model
 imdb-pipeline predict --serving-dir serving "a delightful film"

@@ -56,17 +56,16 @@ class Namespace:
         found: dict[str, Any] = json.loads(self.kubectl("get", "pod", name, "--output", "json"))
         return found
 
-    def wait(self, name: str, path: str, value: str) -> None:
-        """Waits until a field of a pod has a value."""
-        condition = f"--for=jsonpath={path}={value}"
-        self.kubectl("wait", f"pod/{name}", condition, f"--timeout={_WAIT_SECONDS}s")
+    def wait(self, name: str, condition: str) -> None:
+        """Waits until a pod has a field, or a field a value: PATH or PATH=VALUE."""
+        wanted = f"--for=jsonpath={condition}"
+        self.kubectl("wait", f"pod/{name}", wanted, f"--timeout={_WAIT_SECONDS}s")
 
     def ended(self, name: str) -> tuple[int, str]:
         """The exit status of a pod that is waited for, and its log."""
-        followed = self.kubectl("logs", "--follow", name, "--pod-running-timeout=10m")
-        self.wait(name, "{.status.containerStatuses[0].state.terminated.exitCode}", "")
+        self.wait(name, "{.status.containerStatuses[0].state.terminated.reason}")
         status = self.pod(name)["status"]["containerStatuses"][0]["state"]["terminated"]
-        return status["exitCode"], followed
+        return status["exitCode"], self.kubectl("logs", name)
 
 
 def claim(name: str, **specification: Any) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def pod(
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["entrypoint", "sh", "-c", script],
                     "resources": {
-                        "requests": {"cpu": "100m", "memory": "256Mi"},
+                        "requests": {"cpu": "100m", "memory": "64Mi"},
                         "limits": {"memory": memory},
                     },
                     "securityContext": {

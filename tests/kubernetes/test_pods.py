@@ -38,7 +38,8 @@ imdb-pipeline task train --preset debug --num-epochs {epochs} --examples example
 REST = """
 imdb-pipeline task export --model model --vocabulary vocabulary --saved-model saved_model
 imdb-pipeline task evaluate --saved-model saved_model --reviews reviews --preset debug \\
-  --serving-dir serving --evaluation evaluation --min-accuracy 0.5 --min-slice-accuracy 0
+  --serving-dir serving --evaluation evaluation --min-accuracy 0.5 --min-slice-accuracy 0 \\
+  --max-calibration-error 1
 imdb-pipeline task push --saved-model saved_model --evaluation evaluation --serving-dir serving \\
   --pushed-model pushed_model
 imdb-pipeline predict --serving-dir serving "a moving film"
@@ -79,8 +80,9 @@ def test_a_training_whose_pod_is_deleted_goes_on_to_the_same_weights(namespace: 
     namespace.apply(claim("train"))
     namespace.apply(pod("prepare-train", f"set -e {REVIEWS} {PREPARED}", "train"))
     assert namespace.ended("prepare-train")[0] == 0
-    cut_off = f"set -e {TRAIN.format(epochs=12, model='resumed')}"
+    cut_off = f"set -e {TRAIN.format(epochs=40, model='resumed')}"
     namespace.apply(pod("cut-off", cut_off, "train"))
+    namespace.wait("cut-off", "{.status.containerStatuses[0].state.running.startedAt}")
     namespace.kubectl(
         *("exec", "cut-off", "--", "sh", "-c"),
         "until ls checkpoints/* >/dev/null 2>&1; do :; done",
@@ -88,9 +90,9 @@ def test_a_training_whose_pod_is_deleted_goes_on_to_the_same_weights(namespace: 
     namespace.kubectl("delete", "pod", "cut-off", "--wait=true", "--force", "--grace-period=0")
     script = f"""set -e
     test ! -e resumed
-    {TRAIN.format(epochs=12, model="resumed")}
+    {TRAIN.format(epochs=40, model="resumed")}
     test ! -e checkpoints || rm -r checkpoints
-    {TRAIN.format(epochs=12, model="whole")}
+    {TRAIN.format(epochs=40, model="whole")}
     {digest.format(model="resumed")}
     {digest.format(model="whole")}
     """
@@ -123,9 +125,8 @@ def test_why_a_pod_does_not_start_is_found_by_the_run(namespace: Namespace) -> N
     absent["metadata"]["labels"] = {"pipeline/runid": "a-run"}
     absent["spec"]["containers"][0] |= {"image": f"{IMAGE}-absent", "imagePullPolicy": "Never"}
     namespace.apply(claim("absent"), absent)
-    namespace.wait(
-        "absent", "{.status.containerStatuses[0].state.waiting.reason}", "ErrImageNeverPull"
-    )
+    waiting = "{.status.containerStatuses[0].state.waiting.reason}"
+    namespace.wait("absent", f"{waiting}=ErrImageNeverPull")
     (reason,) = pod_reasons(namespace.name)("a-run")
     assert reason.startswith(f"ErrImageNeverPull of {IMAGE}-absent")
     assert pod_reasons(namespace.name)("another-run") == []
