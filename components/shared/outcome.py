@@ -31,8 +31,9 @@ def note(workspace: str | Path, **values: Any) -> None:
         write_json(path, {**read_outcome(workspace), **values})
     except OSError as error:
         raise InputError(
-            f"workspace {workspace}: cannot be written to ({error.strerror}); a volume needs a "
-            "file system group (fsGroup) or a mode that lets the user of the tasks write"
+            f"workspace {workspace}: cannot be written to ({error.strerror}); a volume's mode or "
+            "group must let the tasks' user write: compile the pipeline with --prepare-workspace, "
+            "or choose another --workspace-storage-class"
         ) from error
 
 

@@ -45,6 +45,6 @@ def test_an_attempt_that_goes_well_forgets_the_failure_before_it(tmp_path: Path)
 
 def test_a_workspace_that_cannot_be_written_to_is_named() -> None:
     with pytest.raises(
-        InputError, match=r"workspace /proc/nowhere: cannot be written to .*fsGroup"
+        InputError, match=r"workspace /proc/nowhere: cannot be written to .*--prepare-workspace"
     ):
         note("/proc/nowhere", blessed=True)
