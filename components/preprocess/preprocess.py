@@ -93,29 +93,29 @@ def _build(
 ) -> None:
     """Adds all the transforms to an empty pipeline."""
     files = [
-        transforms.ReviewFile(split, location, place, len(locations_of_split))
+        transforms.ReviewFile(split, location, place, len(locations_of_split)).to_element()
         for split, locations_of_split in locations.reviews.items()
         for place, location in enumerate(locations_of_split)
     ]
-    sources = pipeline | "Files" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
+    create = beam.Create(files, reshuffle=False).with_output_types(transforms.FileElement)
+    sources = pipeline | "Files" >> create | "Spread" >> transforms.Spread()
     # Train is read once more to count it: to keep its reviews until the vocabulary is known would
     # take as much memory as there are.
-    tokens = (
+    vocabulary = (
         sources
-        | "Train" >> beam.Filter(lambda file: file.split == TRAIN)
+        | "Train" >> beam.Filter(transforms.is_of, TRAIN)
         | "Count" >> beam.ParDo(transforms.CountTokens())
-        | "SumCounts" >> beam.CombineGlobally(transforms.SumCounts())
+        | "Counts" >> beam.GroupByKey()
         | "Cut" >> beam.Map(transforms.cut_vocabulary, config.vocabulary_size)
     )
     vocabulary_file = f"{locations.vocabulary}/{VOCABULARY_FILE}"
-    _ = tokens | "WriteVocabulary" >> beam.Map(transforms.write_vocabulary, vocabulary_file)
+    _ = vocabulary | "WriteVocabulary" >> beam.Map(transforms.write_vocabulary, vocabulary_file)
     encode = transforms.Encode(config, locations.examples, champion_vocabulary)
     statistics_file = f"{locations.statistics}/{STATISTICS_FILE}"
     _ = (
         sources
-        | "Encode" >> beam.ParDo(encode, beam.pvalue.AsSingleton(tokens))
-        | "AddStatistics" >> beam.CombinePerKey(transforms.add_statistics)
-        | "Collect" >> beam.combiners.ToList()
+        | "Encode" >> beam.ParDo(encode, beam.pvalue.AsSingleton(vocabulary))
+        | "Statistics" >> beam.GroupByKey()
         | "WriteStatistics" >> beam.Map(transforms.write_statistics, statistics_file)
     )
 

@@ -1,9 +1,10 @@
 """Statistics of a split, added up batch by batch in any order."""
 
 import itertools
+import json
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,24 @@ class SplitStatistics:
         self.duplicates += other.duplicates
         self.ends.update(other.ends)
         return self
+
+    def to_json(self) -> bytes:
+        """The sums as JSON, the form in which they pass from worker to worker."""
+        ends = [(*place, *(end.hex() for end in pair)) for place, pair in self.ends.items()]
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return json.dumps(values | {"ends": ends}).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "SplitStatistics":
+        """The inverse of `to_json`."""
+        values = json.loads(content)
+        for name in ("labels", "lengths"):
+            values[name] = Counter({int(key): count for key, count in values[name].items()})
+        values["ends"] = {
+            (file, batch): (bytes.fromhex(first), bytes.fromhex(last))
+            for file, batch, first, last in values["ends"]
+        }
+        return cls(**values)
 
     def summary(self) -> dict[str, Any]:
         """The statistics as JSON values."""

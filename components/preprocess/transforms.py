@@ -3,12 +3,16 @@ for a worker to take whole, and TensorFlow's ops work on many of its reviews at 
 
 Ingest sorts the reviews of a split by the digests of their texts, over all its files: so the files
 are encoded each by itself, without a shuffle, and what stays in memory is a batch.
+
+Every type hint here consists of pairs, iterables, ints and bytes. Beam has a standard coder for
+each of these, compiled and deterministic; the coder of any other type pickles, or runs in Python.
 """
 
 import hashlib
 import itertools
+import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +39,15 @@ from components.shared.tokenizer import SPECIAL_TOKENS, UNK_ID, TextEncoder, tok
 
 BATCH_SIZE = 1024
 
+FileElement = tuple[bytes, tuple[bytes, tuple[int, int]]]
+"""A `ReviewFile` between two stages: location, split, place, files."""
+TokenCounts = Iterable[tuple[bytes, int]]
+"""Tokens and how often each was found."""
+
+_COUNTS_OF_AN_ELEMENT = 1000
+# All of them meet in one place: a key for a GroupByKey.
+_ONE_KEY = b""
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewFile:
@@ -46,6 +59,16 @@ class ReviewFile:
     """Among the files of the split, from 0."""
     files: int
     """Of the split."""
+
+    def to_element(self) -> FileElement:
+        """The file as an element of a PCollection."""
+        return os.fsencode(self.location), (self.split.encode(), (self.place, self.files))
+
+    @classmethod
+    def from_element(cls, element: FileElement) -> "ReviewFile":
+        """The inverse of `to_element`."""
+        location, (split, (place, files)) = element
+        return cls(split.decode(), os.fsdecode(location), place, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +92,37 @@ def read_reviews(file: ReviewFile) -> Iterator[ReviewBatch]:
             )
 
 
+class Spread(beam.PTransform):
+    """Spreads files over the workers: a Reshuffle, whose own elements have a coder that pickles."""
+
+    def expand(self, files: beam.PCollection[FileElement]) -> beam.PCollection[FileElement]:
+        """Groups the files, of which no two have a location."""
+        return files | beam.GroupByKey() | beam.FlatMap(self._ungrouped)
+
+    @staticmethod
+    def _ungrouped(
+        group: tuple[bytes, Iterable[tuple[bytes, tuple[int, int]]]],
+    ) -> Iterable[FileElement]:
+        location, values = group
+        return [(location, value) for value in values]
+
+
+def is_of(element: FileElement, split: str) -> bool:
+    """Whether a file is of `split`."""
+    return ReviewFile.from_element(element).split == split
+
+
+@beam.typehints.with_output_types(tuple[bytes, TokenCounts])
 class CountTokens(beam.DoFn):
-    """Counts the tokens of each bundle."""
+    """Counts the tokens of each bundle; the counts of all bundles have the same key."""
 
     def start_bundle(self) -> None:
         """Starts from zero."""
         self._counts: Counter[bytes] = Counter()
 
-    def process(self, file: ReviewFile) -> None:
+    def process(self, element: FileElement) -> None:
         """Adds the tokens of a file."""
+        file = ReviewFile.from_element(element)
         events.progress(f"counting {file.split}: {Path(file.location).name}")
         for batch in read_reviews(file):
             # Counted by TensorFlow first: a token is hundreds of times in a batch.
@@ -88,44 +133,29 @@ class CountTokens(beam.DoFn):
                 self._counts[token] += count
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Gives the counts of the bundle."""
+        """Gives the counts of the bundle, in elements of a thousand tokens."""
         window = GlobalWindow()
-        yield WindowedValue(self._counts, window.max_timestamp(), [window])
+        counts = list(self._counts.items())
+        for start in range(0, len(counts), _COUNTS_OF_AN_ELEMENT):
+            element = (_ONE_KEY, counts[start : start + _COUNTS_OF_AN_ELEMENT])
+            yield WindowedValue(element, window.max_timestamp(), [window])
 
 
-class SumCounts(beam.CombineFn):
-    """Adds up token counts."""
+def cut_vocabulary(group: tuple[bytes, Iterable[TokenCounts]], size: int) -> bytes:
+    """The content of `vocabulary.txt`: the special tokens and the commonest others, `size` in all.
 
-    def create_accumulator(self) -> Counter[bytes]:
-        """No token yet."""
-        return Counter()
-
-    def add_input(self, total: Counter[bytes], counts: Counter[bytes]) -> Counter[bytes]:
-        """Adds the counts of a bundle."""
-        total.update(counts)
-        return total
-
-    def merge_accumulators(self, totals: Iterable[Counter[bytes]]) -> Counter[bytes]:
-        """Adds up the counts of several workers."""
-        result: Counter[bytes] = Counter()
-        for total in totals:
-            result.update(total)
-        return result
-
-    def extract_output(self, total: Counter[bytes]) -> Counter[bytes]:
-        """The counts themselves."""
-        return total
-
-
-def cut_vocabulary(counts: Counter[bytes], size: int) -> list[bytes]:
-    """The special tokens and the commonest others, `size` in all; ties break by token.
-
-    A text can't spell a special token, so that none of them is among the counted.
+    Ties break by token. A text can't spell a special token, so that none of them is among the
+    counted.
     """
     special = [token.encode() for token in SPECIAL_TOKENS]
-    counted = [(token, count) for token, count in counts.items() if token not in special]
+    total: Counter[bytes] = Counter()
+    for counts in group[1]:
+        for token, count in counts:
+            total[token] += count
+    counted = [(token, count) for token, count in total.items() if token not in special]
     counted.sort(key=lambda item: (-item[1], item[0]))
-    return special + [token for token, _ in counted[: size - len(special)]]
+    tokens = special + [token for token, _ in counted[: size - len(special)]]
+    return b"\n".join(tokens) + b"\n"
 
 
 class Encode(beam.DoFn):
@@ -149,9 +179,10 @@ class Encode(beam.DoFn):
         self._encoder: TextEncoder | None = None
 
     def process(
-        self, file: ReviewFile, vocabulary: list[bytes]
-    ) -> Iterator[tuple[str, SplitStatistics]]:
-        """Encodes a file."""
+        self, element: FileElement, vocabulary: bytes
+    ) -> Iterator[tuple[bytes, tuple[bytes, bytes]]]:
+        """Encodes a file; `vocabulary` is what `cut_vocabulary` returned."""
+        file = ReviewFile.from_element(element)
         if self._encoder is None:
             self._encoder = _text_encoder(vocabulary, self._config)
         name = shard_name(file.place, file.files)
@@ -170,7 +201,7 @@ class Encode(beam.DoFn):
                     writer.write(record)
                 statistics.add(_of_texts(batch.texts, (file.place, number)))
                 statistics.add(_of_tokens(batch.labels, tokens, ids, kept, known))
-        yield file.split, statistics
+        yield _ONE_KEY, (file.split.encode(), statistics.to_json())
 
 
 def _serialized(batch: ReviewBatch, kept: tf.RaggedTensor) -> Iterator[bytes]:
@@ -216,34 +247,24 @@ def _of_tokens(
     )
 
 
-def add_statistics(parts: Iterable[SplitStatistics]) -> SplitStatistics:
-    """Adds up statistics, for a CombinePerKey."""
-    total = SplitStatistics()
-    for part in parts:
-        total.add(part)
-    return total
-
-
-def _text_encoder(vocabulary: list[bytes], config: PreprocessConfig) -> TextEncoder:
+def _text_encoder(vocabulary: bytes, config: PreprocessConfig) -> TextEncoder:
     """The encoder that serving uses, from a vocabulary that came as a side input."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / VOCABULARY_FILE
-        path.write_bytes(vocabulary_bytes(vocabulary))
+        path.write_bytes(vocabulary)
         return TextEncoder(path, config.max_length, config.truncating)
 
 
-def write_vocabulary(vocabulary: list[bytes], location: str) -> None:
+def write_vocabulary(vocabulary: bytes, location: str) -> None:
     """Writes `vocabulary.txt`."""
     with writing(location) as path:
-        path.write_bytes(vocabulary_bytes(vocabulary))
+        path.write_bytes(vocabulary)
 
 
-def write_statistics(splits: list[tuple[str, SplitStatistics]], location: str) -> None:
-    """Writes `statistics.json`."""
+def write_statistics(group: tuple[bytes, Iterable[tuple[bytes, bytes]]], location: str) -> None:
+    """Adds up the statistics of the files by split, and writes `statistics.json`."""
+    splits: defaultdict[str, SplitStatistics] = defaultdict(SplitStatistics)
+    for split, part in group[1]:
+        splits[split.decode()].add(SplitStatistics.from_json(part))
     with writing(location) as path:
-        write_json(path, {"splits": {split: part.summary() for split, part in splits}})
-
-
-def vocabulary_bytes(vocabulary: list[bytes]) -> bytes:
-    """The content of `vocabulary.txt`."""
-    return b"\n".join(vocabulary) + b"\n"
+        write_json(path, {"splits": {split: part.summary() for split, part in splits.items()}})

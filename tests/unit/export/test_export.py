@@ -114,7 +114,7 @@ def write_record(prepared, tmp_path_factory) -> Callable[[bytes], tf.train.Examp
     folder = tmp_path_factory.mktemp("records")
     file = ReviewFile("train", str(folder / "reviews"), place=0, files=1)
     encode = Encode(PreprocessConfig(vocabulary_size=60, max_length=32), str(folder))
-    vocabulary = (prepared.vocabulary / "vocabulary.txt").read_bytes().splitlines()
+    vocabulary = (prepared.vocabulary / "vocabulary.txt").read_bytes()
 
     def write(text: bytes) -> tf.train.Example:
         review = tf.train.Example()
@@ -123,7 +123,7 @@ def write_record(prepared, tmp_path_factory) -> Callable[[bytes], tf.train.Examp
         review.features.feature["label"].int64_list.value.append(1)
         with tf.io.TFRecordWriter(file.location) as writer:
             writer.write(review.SerializeToString())
-        list(encode.process(file, vocabulary))
+        list(encode.process(file.to_element(), vocabulary))
         (record,) = read_records(folder / "train" / shard_name(0, 1), 1)
         return tf.train.Example.FromString(record.numpy()[0])
 
