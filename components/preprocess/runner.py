@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
 )
 from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.portable_runner import PortableRunner
 
 from components.shared.config import PreprocessConfig
@@ -27,6 +28,9 @@ _RUNNERS = {"DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApi
 # has a batch of reviews in memory, and there may be more cores than this task is meant to use.
 _THREADS = min(4, os.cpu_count() or 1)
 _DEFAULTS = ("--direct_running_mode=multi_threading", f"--direct_num_workers={_THREADS}")
+
+# The option of Beam's Python workers for what `_without_timed_flush` is about.
+_TIMED_FLUSH = "data_buffer_time_limit_ms"
 
 _IN_PROCESS = ("apache_beam.runners.direct.", "apache_beam.runners.portability.fn_api_runner.")
 
@@ -68,13 +72,31 @@ def running(pipeline: beam.Pipeline, config: PreprocessConfig) -> Iterator[None]
         Failure: from a worker, or of a job server or cluster that doesn't do its part.
     """
     try:
-        with pipeline:
+        with _without_timed_flush(), pipeline:
             yield
     except Exception as error:
         plain = _in_plain_words(error, config, pipeline.options)
         if plain is None:
             raise
         raise plain from error
+
+
+@contextlib.contextmanager
+def _without_timed_flush() -> Iterator[None]:
+    """Has the in-process runner and its workers flush their data streams by size alone.
+
+    Beam 2.77 also flushes them by time, in a thread of its own that nothing excludes from an
+    element's being written. An element that is encoded in several steps is cut in two, and what is
+    written between the thread's copy of the buffer and its clearing is lost
+    (`TimeBasedBufferingClosableOutputStream` in `runners/worker/data_plane.py`), whatever the
+    coders. No pipeline option reaches the runner's own streams.
+    """
+    before = worker_handlers.DATA_BUFFER_TIME_LIMIT_MS
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
+    try:
+        yield
+    finally:
+        worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = before
 
 
 def _options(config: PreprocessConfig) -> PipelineOptions:
@@ -85,6 +107,10 @@ def _options(config: PreprocessConfig) -> PipelineOptions:
     # Beam passes over what it can't read.
     if config.beam_args and not config.beam_args[0].startswith("--"):
         raise InputError(f"{given} options begin with --, as in --direct_num_workers=2")
+    if any(_TIMED_FLUSH in argument for argument in config.beam_args):
+        raise InputError(
+            f"{given} Beam's Python workers cut and lose elements with {_TIMED_FLUSH}; leave it out"
+        )
     try:
         with contextlib.redirect_stderr(usage):
             known = options.get_all_options()

@@ -123,6 +123,7 @@ def test_unreadable_reviews_are_named_and_nothing_is_left(prepared, tmp_path: Pa
         ({"beam_args": ("--direct_num_workers=many",)}, "beam_args=--direct_num_workers=many"),
         ({"beam_args": ("--direct_num_wrokers=2",)}, "Beam has no option --direct_num_wrokers"),
         ({"beam_args": ('["--direct_num_workers=2"]',)}, "options begin with --"),
+        ({"beam_args": ("--experiments=data_buffer_time_limit_ms=5",)}, "lose elements with data_"),
     ],
 )
 def test_options_that_beam_refuses_are_named(prepared, tmp_path, change, message) -> None:
