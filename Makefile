@@ -50,7 +50,7 @@ lint: setup  ## Check style and types.
 audit: setup  ## Look the locked packages up among known vulnerabilities.
 	@.ci/audit
 
-BENCHMARKS := training preprocessing end_to_end serving replicas
+BENCHMARKS := training preprocessing preprocessing_under_load end_to_end serving replicas
 bench: setup  ## Compare speeds with Keras's and TFX's; ARGS="--source FILE" brings other reviews.
 	@status=0; for name in $(BENCHMARKS); do \
 		.venv/bin/python tests/benchmarks/$$name.py --json build/bench/$$name.json $(ARGS) || status=1; \

@@ -11,6 +11,7 @@ pipeline runs on up to 400,000 reviews, with one and with two Beam workers.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -56,6 +57,8 @@ MAX_GROWTH = 1.15
 
 _WORKERS = "--direct_running_mode=multi_processing --direct_num_workers={}"
 _SAMPLE_SECONDS = 0.1
+# A task that takes ever more memory fails before it takes the machine down.
+_MOST_BYTES = 8_000_000_000
 
 
 def main() -> int:
@@ -109,7 +112,7 @@ def bench(folder: Path, options: argparse.Namespace) -> int:
 def pipeline(folder: Path, size: int) -> Figures:
     """Runs ingest and preprocess as processes; their seconds, peak memory and what they made."""
     reviews = _empty(folder / "ours") / "reviews"
-    ingested = _task("ingest", "--source", folder / f"{size}.tar.gz", "--reviews", reviews)
+    ingested = task("ingest", "--source", folder / f"{size}.tar.gz", "--reviews", reviews)
     made = preprocess(folder, reviews)
     return {
         "wall_s": ingested["wall_s"] + made["wall_s"],
@@ -125,13 +128,13 @@ def preprocess(folder: Path, reviews: Path, *options: str) -> Figures:
     out = _empty(folder / "made")
     names = ("examples", "vocabulary", "statistics")
     places = (word for name in names for word in (f"--{name}", out / name))
-    return _task("preprocess", "--reviews", reviews, *places, *options)
+    return task("preprocess", "--reviews", reviews, *places, *options)
 
 
 def _several_workers(folder: Path, size: int, pairs: int) -> Row:
     """Two Beam workers beside one, both in processes of their own, on the same reviews."""
     reviews = _empty(folder / "ours") / "reviews"
-    _task("ingest", "--source", folder / f"{size}.tar.gz", "--reviews", reviews)
+    task("ingest", "--source", folder / f"{size}.tar.gz", "--reviews", reviews)
     sides = {
         f"{size:,} reviews, workers: {n}": lambda n=n: preprocess(
             folder, reviews, "--beam-args", _WORKERS.format(n)
@@ -170,7 +173,7 @@ def _made(folder: Path, reviews: Path) -> dict[str, int]:
     }
 
 
-def _task(name: str, *words: Any) -> Figures:
+def task(name: str, *words: Any) -> Figures:
     """Runs a task as a process; its seconds, and the most memory that it and its workers took."""
     command = [sys.executable, "-m", "pipeline", "task", name, *map(str, words)]
     peak = 0
@@ -178,6 +181,7 @@ def _task(name: str, *words: Any) -> Figures:
     with subprocess.Popen(
         command, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
         errors: list[bytes] = []
         assert process.stderr is not None
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()))
