@@ -17,7 +17,7 @@ from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
 from components.shared import events
-from pipeline.engine import reason
+from pipeline.engine import ANSWER_SECONDS, reason
 
 FAILURE = 1
 _SIGNALLED = 128
@@ -44,6 +44,8 @@ def run_container(
         The exit status: 0 only if the container ended with 0 and has written its outputs.
     """
     container = None
+    # KFP leaves it at the minute of docker-py.
+    client.api.timeout = ANSWER_SECONDS
     try:
         container = client.containers.create(
             image, list(command[1:]), entrypoint=[command[0]], volumes=dict(volumes), **settings

@@ -18,8 +18,10 @@ from pipeline.runner import Containers
 RUN_LABEL = "imdb-pipeline.run"
 """The label of a container that names the run that it belongs to."""
 
-_CONNECT_SECONDS = 10
-_ANSWER_SECONDS = 60
+_CONNECT_SECONDS = 60
+ANSWER_SECONDS = 300
+"""How long the engine may take over a request; on a busy machine, a container takes its time."""
+
 _SHARED_MEMORY = "1g"
 # What object stores and proxies are reached by; a task in a container needs it as one in a process.
 _STORES_AND_PROXIES = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -102,7 +104,7 @@ class Engine:
                 "build it with `make image`, or name another with --image"
             ) from error
         finally:
-            self.client.api.timeout = _ANSWER_SECONDS
+            self.client.api.timeout = ANSWER_SECONDS
 
 
 _ALL_GPUS = {"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}
@@ -146,7 +148,7 @@ def connect() -> Engine:
         except (DockerException, OSError, ValueError) as error:
             tried.append(f"{url} ({reason(error)})")
         else:
-            client.api.timeout = _ANSWER_SECONDS
+            client.api.timeout = ANSWER_SECONDS
             return Engine(url, client)
     raise InputError(f"no Docker answers; tried {', '.join(tried)}. {_START}")
 
@@ -168,7 +170,7 @@ def remove_containers(url: str, run_id: str) -> None:
     """Ends and removes the containers of a run, if an engine still answers."""
     with suppress(DockerException, OSError):
         environment = {**os.environ, "DOCKER_HOST": url}
-        client = docker.from_env(timeout=_ANSWER_SECONDS, environment=environment)
+        client = docker.from_env(timeout=ANSWER_SECONDS, environment=environment)
         for container in client.containers.list(
             all=True, filters={"label": f"{RUN_LABEL}={run_id}"}, ignore_removed=True
         ):

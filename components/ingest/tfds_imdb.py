@@ -11,7 +11,7 @@ from components.shared.errors import InputError, storage_message
 from components.shared.reviews import TEST, TRAIN, UNSUPERVISED
 
 DATASET = "imdb_reviews/plain_text"
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 60
 
 _BATCH = 1024
 _OTHERS = "use the source bundled, or the path or URI of an archive or folder in aclImdb's layout"

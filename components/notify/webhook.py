@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from components.shared import events
 
 ATTEMPTS = 4
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 """Seconds that an answer may take."""
 _FIRST_WAIT = 2.0
 """Seconds before the second attempt; each further wait is twice as long."""

@@ -25,7 +25,7 @@ _ENDPOINT_VARIABLES = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
     *("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL"),
 )
-# An endpoint that isn't there is given up after seconds, not after obstore's minutes.
+# An endpoint that refuses is given up after seconds, not after obstore's minutes.
 _RETRY: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(minutes=1)}
 _METADATA_SERVERS = ("//169.254.", "//metadata.google.internal")
 # What object_store's debugging text has of an error that may be gone in a while, and what it has of
@@ -91,8 +91,8 @@ def open_store(url: str) -> ObjectStore:
             _check_endpoint(name, value)
     client: ClientConfig = {
         "allow_http": True,
-        "connect_timeout": timedelta(seconds=10),
-        "read_timeout": timedelta(seconds=60),
+        "connect_timeout": timedelta(minutes=1),
+        "read_timeout": timedelta(minutes=3),
         "timeout": timedelta(hours=6),
     }
     if is_web and parts.username is not None:

@@ -48,7 +48,7 @@ def run_image(engine: Engine, image: str) -> Callable[..., tuple[int, str]]:
         container = engine.client.containers.get(_created(engine, image, command, volume, user))
         try:
             container.start()
-            status = container.wait(timeout=300)["StatusCode"]
+            status = container.wait(timeout=1800)["StatusCode"]
             return status, container.logs().decode()
         finally:
             container.remove(force=True, v=True)

@@ -101,7 +101,7 @@ def test_containers_end_with_their_run(
         assert run.poll() is None
     ended = os.pidfd_open(run.pid)
     run.send_signal(signal.SIGTERM)
-    assert select.select([ended], [], [], 60)[0]
+    assert select.select([ended], [], [], 600)[0]
     os.close(ended)
     assert run.wait() == 128 + signal.SIGTERM
     assert running

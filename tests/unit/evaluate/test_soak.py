@@ -62,7 +62,7 @@ def test_it_asks_for_all_kinds_and_sizes(benchmark) -> None:
 
 def test_it_asks_from_every_thread_at_once(benchmark) -> None:
     """Nobody is answered until all three wait."""
-    barrier, main = threading.Barrier(3, timeout=60), threading.current_thread()
+    barrier, main = threading.Barrier(3, timeout=600), threading.current_thread()
 
     def ask(texts: Sequence[bytes]) -> Answer:
         if threading.current_thread() is not main:

@@ -126,7 +126,7 @@ def test_a_signal_ends_a_run_and_its_tasks(
                 # The task waits for an answer by now.
                 process.send_signal(number)
                 output, errors = process.communicate()
-                connection.settimeout(30)
+                connection.settimeout(600)
                 while connection.recv(4096):
                     pass
     assert process.returncode == status

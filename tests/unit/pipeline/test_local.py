@@ -66,7 +66,7 @@ def wait_for_end(pid: int) -> None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    ended, _, _ = select.select([descriptor], [], [], 30)
+    ended, _, _ = select.select([descriptor], [], [], 600)
     if not ended:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     os.close(descriptor)

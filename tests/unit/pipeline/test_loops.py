@@ -19,7 +19,7 @@ def meet(asked: dict, folder: str, product: dsl.Output[dsl.Artifact]) -> dict:
     from components.shared import events
 
     # The first waits for the second, and the second for the third; on one another, till they end.
-    signal.alarm(60)
+    signal.alarm(600)
     number, here = int(asked["number"]), Path(folder)
     if not (here / "met").exists():
         for fifo, reader, writer in (("b", 1, 2), ("a", 0, 1)):

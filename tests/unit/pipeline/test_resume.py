@@ -234,6 +234,6 @@ def test_orphans_of_a_killed_run_are_ended_before_it_goes_on(tmp_path: Path) -> 
         )
         note_group(tasks_lock, orphan.pid)
     with claimed(tmp_path):
-        assert orphan.wait(timeout=30) == -signal.SIGKILL
+        assert orphan.wait(timeout=600) == -signal.SIGKILL
     assert orphan.stdin is not None
     orphan.stdin.close()

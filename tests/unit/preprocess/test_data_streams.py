@@ -33,7 +33,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from components.preprocess.preprocess import preprocess
 from components.shared.config import PreprocessConfig
 
-resource.setrlimit(resource.RLIMIT_DATA, (6_000_000_000, 6_000_000_000))
+resource.setrlimit(resource.RLIMIT_DATA, (8_000_000_000, 8_000_000_000))
 worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 1
 preprocess(sys.argv[1], PreprocessConfig(vocabulary_size={VOCABULARY_SIZE}), *sys.argv[2:])
 """

@@ -159,7 +159,10 @@ def test_a_schedule_that_is_switched_off_while_it_changes_stays_off(planned: Clu
 _MEANWHILE = st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=4)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     changes=st.lists(st.sampled_from("abc"), min_size=1, max_size=4),
     meanwhile=st.lists(_MEANWHILE, min_size=1, max_size=40),
@@ -215,7 +218,10 @@ def _minutes(after: datetime, until: datetime) -> list[datetime]:
     return [first + timedelta(minutes=index) for index in range(count)]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(turns=st.lists(st.booleans(), min_size=10, max_size=40))
 def test_two_that_apply_at_once_end_with_one_recurring_run(
     make_controller: Callable[[], Any], simulated: Any, turns: list[bool]

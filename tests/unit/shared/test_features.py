@@ -44,7 +44,10 @@ def write(directory: Path, rows: list, shards: int) -> None:
     ).save(directory)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=_ROWS, shards=st.integers(1, 4))
 def test_what_is_written_is_read(tmp_path: Path, rows: list, shards: int) -> None:
     shutil.rmtree(tmp_path / "examples", ignore_errors=True)
