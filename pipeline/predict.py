@@ -57,9 +57,9 @@ def _load(serving_dir: str) -> tuple[int, Serve]:
     with tempfile.TemporaryDirectory(prefix="imdb-pipeline-") as scratch, _without_noise():
         path = registry.fetch(entry.version, Path(scratch) / "model")
         # TensorFlow takes seconds to import, which a mistake should not wait for.
-        import tensorflow as tf
+        from components.shared.saved_models import load_saved_model
 
-        return entry.version, tf.saved_model.load(str(path)).signatures["serving_default"]
+        return entry.version, load_saved_model(path).signatures["serving_default"]
 
 
 def _judge(serve: Serve, texts: list[bytes]) -> list[tuple[float, int]]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from components.evaluate.metrics import Predictions
 from components.shared import events
 from components.shared.errors import InputError
+from components.shared.saved_models import load_saved_model
 
 SIGNATURE = "serving_default"
 _INPUTS = {"text": tf.string}
@@ -91,7 +92,7 @@ def _load(path: Path) -> tf.Module:
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: there is no SavedModel; run export first")
     try:
-        return tf.saved_model.load(str(path))
+        return load_saved_model(path)
     except (OSError, ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: a damaged SavedModel ({reason}); {_ADVICE}") from error

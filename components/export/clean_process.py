@@ -6,6 +6,7 @@ ANSWERS`. QUERIES is a JSON list of batches, each a list of base64-encoded texts
 """
 
 import base64
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ def main(saved_model: str, queries: str, answers: str) -> None:
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
-    serve = tf.saved_model.load(saved_model).signatures["serving_default"]
+    # TensorFlow takes a path with brackets for a pattern.
+    with contextlib.chdir(saved_model):
+        serve = tf.saved_model.load(".").signatures["serving_default"]
     probabilities = []
     for batch in json.loads(Path(queries).read_text()):
         text = tf.constant([base64.b64decode(item) for item in batch], tf.string, [len(batch)])

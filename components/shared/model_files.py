@@ -1,7 +1,10 @@
 """The folder of a trained model: train writes it, export reads it."""
 
 import json
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,8 @@ def save_model(
     The same weights give the same bytes.
     """
     path = directory / MODEL_FILE
-    model.save(path)
+    with _temporary_files_without_backslash():
+        model.save(path)
     _remove_times(path)
     write_json(directory / TRAINING_FILE, {"features": asdict(features), "train": config})
 
@@ -44,6 +48,21 @@ def load_model(directory: str | Path) -> tuple[SentimentRNN, Features]:
     except Exception as error:
         raise InputError(f"{path}: not a readable Keras model ({error}); train again") from error
     return model, features
+
+
+@contextmanager
+def _temporary_files_without_backslash() -> Iterator[None]:
+    """Replaces a folder for temporary files with a backslash in its path by `/tmp`.
+
+    Keras's `DiskIOStore` writes a slash for each backslash, and makes folders elsewhere.
+    """
+    default = tempfile.gettempdir()
+    try:
+        if "\\" in default:
+            tempfile.tempdir = "/tmp"
+        yield
+    finally:
+        tempfile.tempdir = default
 
 
 def _remove_times(path: Path) -> None:

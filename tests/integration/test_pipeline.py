@@ -34,6 +34,9 @@ PLANTED = {
 }
 """Secrets in the environment of every command; the source and the webhook have more of them."""
 
+HARD_NAME = r"-a [b]*? {c} \d %41 #e $F ;'\" é"
+"""Wildcards of TensorFlow and the shell, escapes of URIs, quotes, a blank, no ASCII."""
+
 
 def command(
     *arguments: str, text: str | None = None, **webhook: str
@@ -50,7 +53,8 @@ def command(
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, write_reviews: Callable[..., Path]) -> Path:
-    path = tmp_path_factory.mktemp("pipeline")
+    """A folder whose name holds all that a library might read as more than a name."""
+    path = tmp_path_factory.mktemp("pipeline") / HARD_NAME
     write_reviews(path / "reviews", per_class=300, noise=0.05, unlabelled=20)
     with tarfile.open(path / "reviews.tar.gz", "w:gz") as archive:
         archive.add(path / "reviews", "aclImdb")
@@ -188,6 +192,14 @@ def test_no_secret_is_written_or_shown(workplace, requests, blessed, refused) ->
     for path in files:
         content = path.read_bytes()
         assert b"planted" not in content and password not in content, path
+
+
+def test_nothing_is_written_outside_of_the_folders_that_were_given(
+    blessed, refused, workplace
+) -> None:
+    assert [path.name for path in workplace.parent.iterdir()] == [HARD_NAME]
+    names = {"reviews", "reviews.tar.gz", "serving", "runs"}
+    assert {path.name for path in workplace.iterdir()} == names
 
 
 def test_the_champion_answers_predictions(blessed, workplace) -> None:

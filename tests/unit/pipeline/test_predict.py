@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,17 @@ def test_the_newest_version_judges_each_review_in_order(serving_dir: Path) -> No
     assert "\ufffd" in predictions[3]["text"]
     assert {p["version"] for p in predictions} == {2}
     json.dumps(predictions, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["[a-c]", "a*", "a?", "a\\b", "-a %41 #e\n{c}'\" $F", "\udcff\xe9"]
+)
+def test_a_registry_may_have_any_name(serving_dir: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(serving_dir, tmp_path / name)
+    here = Path.cwd()
+    (prediction,) = predict(str(tmp_path / name), [b"good"])
+    assert prediction["label"] == "positive"
+    assert Path.cwd() == here
 
 
 def test_reviews_are_read_only_as_they_are_needed(serving_dir: Path) -> None:
