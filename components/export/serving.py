@@ -42,6 +42,7 @@ class SentimentServer(tf.Module):
             `probability` float32 `[batch]` that a review is positive, and `label` int64 `[batch]`:
             1 where that is at least one half, else 0.
         """
+        text = _require_vector(text)
         order = tf.argsort(tf.strings.length(text))
         parts = tf.maximum(1, (tf.size(text) + self._rows - 1) // self._rows)
         logits = tf.TensorArray(tf.float32, parts, element_shape=[None], infer_shape=False)
@@ -65,6 +66,18 @@ class SentimentServer(tf.Module):
             return tf.pad(dense, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(dense)[1])]])
         reverse = token_ids[:, ::-1].to_tensor(PAD_ID, shape=[None, self._encoder.max_length])
         return tf.reverse(reverse, [1])
+
+
+def _require_vector(text: tf.Tensor) -> tf.Tensor:
+    """Returns `text`, checked while the graph runs: a request may bring another shape.
+
+    The graph would take the rank that its signature declares for known, and drop the check.
+    """
+    shape = tf.shape(tf.raw_ops.PlaceholderWithDefault(input=text, shape=tf.TensorShape(None)))
+    message = "text must be a vector of strings, one for each review, and not of the shape"
+    check = tf.debugging.Assert(tf.equal(tf.size(shape), 1), [message, shape])
+    with tf.control_dependencies([check]):
+        return tf.identity(text)
 
 
 def save(server: SentimentServer, directory: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from components.shared.artifacts import directory_sha256
 from components.shared.config import PreprocessConfig, TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import read_records, shard_name
-from components.shared.model_files import load_model
+from components.shared.model_files import load_model, save_model
 from components.shared.tokenizer import TextEncoder
 from components.train.train import train
 
@@ -213,3 +214,25 @@ def test_a_short_soak_of_the_signature(saved_model) -> None:
     result = benchmark.soak(ServedModel(saved_model).ask, 150, 4)
     assert result.requests == 150 and result.failures == {}
     assert result.sizes.max() == 256
+
+
+def test_the_folders_may_have_any_name(
+    trained: Path, prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "[a-c]*? \\b"
+    (tmp_path / name / "model").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    model, features = load_model(trained)
+    save_model(model, features, {}, tmp_path / name / "model")
+    export(tmp_path / name / "model", prepared.vocabulary, tmp_path / name / "saved_model")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert {path.name for path in (tmp_path / name).iterdir()} == {"model", "saved_model"}
+
+
+@pytest.mark.parametrize("shape", [[], [1, 1], [2, 0]])
+def test_texts_that_are_no_vector_are_refused_in_plain_words(serve, shape) -> None:
+    texts = tf.fill(shape, "good")
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        serve(text=texts)
+    assert "text must be a vector of strings" in str(caught.value)
+    assert f"[{' '.join(map(str, shape))}]" in str(caught.value)
