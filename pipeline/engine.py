@@ -11,8 +11,9 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from components.shared.errors import InputError
 from components.shared.image import DEFAULT_IMAGE
+from components.shared.uris import local_path
 from pipeline.kubernetes import WEBHOOK_VARIABLE
-from pipeline.plan import BUILT_IN_SOURCES, RunSpec, local_path
+from pipeline.plan import BUILT_IN_SOURCES, RunSpec
 from pipeline.runner import Containers
 
 RUN_LABEL = "imdb-pipeline.run"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.registry.serving_dir import remove_probes
+from components.shared.uris import local_path, redacted
 from pipeline.lock import claimed, note_group
-from pipeline.plan import RunSpec, local_path, redacted
+from pipeline.plan import RunSpec
 from pipeline.process import lines, process_group
 from pipeline.runner import Containers, Request
 from pipeline.stream import RUNNER, Observer, State, Task, TaskStream

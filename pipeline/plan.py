@@ -1,21 +1,20 @@
 """What a run on this machine is: checked, and named, before anything is made."""
 
-import re
 import secrets
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from components.shared.errors import InputError
+from components.shared.paths import require_file_or_folder
 from components.shared.registry.serving_dir import check_writable
 from components.shared.registry.storage import StorageFailure
+from components.shared.uris import redacted, require_uri, scheme_of
 from pipeline.config import PipelineConfig
 
 BUILT_IN_SOURCES = ("bundled", "tfds")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +71,16 @@ def plan(
         InputError: a local source doesn't exist, or a folder can't be written to.
     """
     if source not in BUILT_IN_SOURCES:
-        source = _checked_uri(source) if _is_uri(source) else str(_existing(source))
-    if not _is_uri(serving_dir):
+        if scheme_of(source):
+            require_uri("source", source)
+        else:
+            source = str(_existing(source))
+    if not scheme_of(serving_dir):
         serving_dir = str(_absolute("serving_dir", serving_dir))
-    if _is_uri(pipeline_root):
-        raise InputError(f"pipeline_root {pipeline_root}: not a local path; give that of a folder")
+    if scheme_of(pipeline_root):
+        raise InputError(
+            f"pipeline_root {redacted(pipeline_root)}: not a local path; give that of a folder"
+        )
     root = _absolute("pipeline_root", pipeline_root)
     try:
         check_writable(serving_dir)
@@ -96,34 +100,6 @@ def plan(
     )
 
 
-def redacted(source: str) -> str:
-    """A source without the user, password, query and fragment of a URI, which may be secrets."""
-    if not _is_uri(source):
-        return source
-    parts = urlsplit(source)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def local_path(location: str) -> Path | None:
-    """The path of a location on this machine, None for a location elsewhere."""
-    if location.startswith("file://"):
-        return Path(unquote(urlsplit(location).path))
-    return None if _is_uri(location) else Path(location)
-
-
-def _is_uri(text: str) -> bool:
-    return _URI.match(text) is not None
-
-
-def _checked_uri(source: str) -> str:
-    try:
-        redacted(source)
-    except ValueError as error:
-        # The URI itself may hold a secret.
-        raise InputError(f"source: not a URI ({error}); give it as SCHEME://HOST/PATH") from error
-    return source
-
-
 def _absolute(name: str, text: str) -> Path:
     if not text:
         raise InputError(f"{name} is empty: give a path")
@@ -138,15 +114,8 @@ def _absolute(name: str, text: str) -> Path:
 
 def _existing(source: str) -> Path:
     path = _absolute("source", source)
-    try:
-        found = path.exists()
-    except OSError as error:
-        raise InputError(f"source {source}: cannot be read ({error.strerror})") from error
-    if not found:
-        raise InputError(
-            f"source {source!r}: there is no such file or folder; give bundled, tfds, or the path "
-            "or URI of reviews in aclImdb's layout"
-        )
+    advice = "give bundled, tfds, or the path or URI of reviews in aclImdb's layout"
+    require_file_or_folder(path, f"source {source!r}", advice)
     return path
 
 

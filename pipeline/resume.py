@@ -6,9 +6,10 @@ from typing import Any
 from components.shared.artifacts import read_json, write_json
 from components.shared.errors import InputError
 from components.shared.registry.registry import Registry
+from components.shared.uris import redacted
 from pipeline.config import PipelineConfig
 from pipeline.kept import FINISHED, TASKS
-from pipeline.plan import RunSpec, redacted, unwritable
+from pipeline.plan import RunSpec, unwritable
 
 RUN_FILE = "run.json"
 

@@ -21,6 +21,7 @@ from components.shared.registry.storage import (
 )
 from components.shared.retries import retried
 from components.shared.stores import first_line, is_passing, mistake, open_store, trouble
+from components.shared.uris import redacted
 
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 
@@ -74,7 +75,7 @@ class ObjectStorage:
         Raises:
             InputError: the URL, or what the environment says of it, can't be used.
         """
-        location = url.partition("?")[0].rstrip("/")
+        location = redacted(url).rstrip("/")
         if url.partition("://")[0] not in _BUCKETS:
             raise InputError(
                 f"serving_dir {location}: give a local path, or a URL that begins with s3://, "

@@ -2,10 +2,10 @@
 
 import uuid
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from components.shared.errors import InputError
 from components.shared.registry.storage import STAGING_PREFIX, LocalStorage, Storage
+from components.shared.uris import local_path
 
 _PROBE = "probe"
 
@@ -19,10 +19,8 @@ def open_storage(serving_dir: str | Path) -> Storage:
     text = str(serving_dir)
     if not text:
         raise InputError("serving_dir is empty: give a local path or a URL")
-    if text.startswith("file://"):
-        return LocalStorage(Path(unquote(urlsplit(text).path)))
-    if "://" not in text:
-        return LocalStorage(Path(text))
+    if (path := local_path(text)) is not None:
+        return LocalStorage(path)
     # A local registry has no use for it, and it takes its time to import.
     from components.shared.registry.object_storage import ObjectStorage
 

@@ -7,7 +7,6 @@ import pytest
 from components.shared.errors import InputError
 from pipeline.cli import main
 from pipeline.engine import connect, require_mountable
-from pipeline.plan import local_path
 
 
 @pytest.fixture
@@ -61,11 +60,3 @@ def test_image_goes_with_docker(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_path_with_a_colon_is_refused() -> None:
     with pytest.raises(InputError, match="/a:b: Docker can't mount a path with a colon"):
         require_mountable([Path("/a:b")])
-
-
-@pytest.mark.parametrize(
-    ("location", "path"),
-    [("/a/b", "/a/b"), ("file:///a%20b", "/a b"), ("s3://bucket/a", None), ("https://a/b", None)],
-)
-def test_what_lies_on_this_machine_is_known(location: str, path: str | None) -> None:
-    assert local_path(location) == (Path(path) if path else None)
