@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, printable, too_large
 from components.ingest.splits import text_digest
@@ -30,6 +30,8 @@ MAX_NAME_BYTES = 4096
 # Damaged headers make tarfile raise ValueError and RecursionError too.
 _DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError)
 _GZIP_MAGIC = b"\x1f\x8b"
+_DEFLATE_MAGICS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_TAR_MAGIC = b"ustar"
 _BLOCK = 512
 _CHUNK = 1 << 20
 _SHOWN = 300
@@ -58,8 +60,9 @@ def archive_files(
     except OSError as error:
         raise InputError(f"{source}: can't be read ({error.strerror}); make it readable") from error
     with opened as file:
-        stream = _Stream(_unpacked(file), source, _Limits.of(path, config))
+        limits = _Limits.of(path, config)
         try:
+            stream = _Stream(_unpacked(file), source, limits)
             with _open_tar(stream, source) as tar:
                 yield from _members(tar, stream, source, wanted, config.max_archive_members)
             stream.check_end()
@@ -130,11 +133,42 @@ def _open_tar(stream: "_Stream", source: str) -> tarfile.TarFile:
         ) from error
 
 
-def _unpacked(file: BinaryIO) -> BinaryIO:
-    magic = file.read(len(_GZIP_MAGIC))
-    file.seek(0)
-    # The outer buffer spares the many small reads of tarfile a way through gzip's Python code.
-    return io.BufferedReader(gzip.GzipFile(fileobj=file), _CHUNK) if magic == _GZIP_MAGIC else file
+def _unpacked(file: io.BufferedReader) -> io.BufferedReader:
+    """The bytes of the tar archive in a file.
+
+    There are two layers where a server packed a .tar.gz once more for its way. What the server says
+    of that isn't asked: with the same Content-Encoding another one means the .gz itself.
+    """
+    for _ in range(2):
+        start = file.peek(_BLOCK)
+        # The outer buffers spare the many small reads of tarfile a way through Python code.
+        if start.startswith(_GZIP_MAGIC):
+            file = io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"), _CHUNK)
+        elif start.startswith(_DEFLATE_MAGICS) and start[257:262] != _TAR_MAGIC:
+            file = io.BufferedReader(_Inflated(file), _CHUNK)
+    return file
+
+
+class _Inflated(io.RawIOBase):
+    """What is packed by HTTP's content coding "deflate", which is the format of zlib (RFC 1950)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decompress = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._decompress.eof:
+            packed = self._decompress.unconsumed_tail or self._file.read(_CHUNK)
+            unpacked = self._decompress.decompress(packed, len(buffer))
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                return len(unpacked)
+            if not packed:
+                raise EOFError("the compressed data ends too early")
+        return 0
 
 
 def _damaged(source: str, reason: str) -> InputError:

@@ -1,4 +1,4 @@
-"""Reads reviews from URIs: an archive anywhere, or a folder in an object store."""
+"""Reads reviews from object stores: an archive, or a folder."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,26 +11,13 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, too_large
 from components.shared import events
 from components.shared.errors import InputError
-from components.shared.stores import mistake, open_store, trouble
+from components.shared.stores import first_line, mistake, open_store, trouble
+from components.shared.uris import redacted, require_uri
 
-WEB_SCHEMES = ("http", "https")
 STORE_SCHEMES = ("s3", "gs", "az")
 
 _PARALLEL_GETS = 16
 _PROGRESS_BYTES = 64 << 20
-
-
-def scheme_of(source: str) -> str | None:
-    """The scheme of a URI in lower case, None if `source` is no URI."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
-    return match[1].lower() if match else None
-
-
-def redacted(uri: str) -> str:
-    """A URI without user, password, query and fragment, which may be secrets."""
-    scheme, _, rest = uri.partition("://")
-    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def download(uri: str, path: Path) -> bool:
@@ -84,8 +71,7 @@ def store_files(uri: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
 def unreachable(uri: str, error: Exception) -> InputError:
     """Says that a URI can't be reached, without the parts of it that may be secrets."""
     status = re.search(r"status code: (\d{3}[A-Za-z ]*)", str(error))
-    is_web = scheme_of(uri) in WEB_SCHEMES
-    if not is_web and (known := mistake(error) or trouble(error)):
+    if known := mistake(error) or trouble(error):
         reason = known
     elif isinstance(error, FileNotFoundError):
         reason = "there is nothing"
@@ -105,20 +91,18 @@ def _store(uri: str) -> tuple[Any, str]:
     """The object store of a URI, and the key in it."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
-    base = f"{scheme.lower()}://{bucket}"
-    if scheme.lower() in WEB_SCHEMES:
-        # A web address goes whole into the store: as a key it would lose its query and escapes.
-        base, key = uri, ""
+    require_uri("source", uri)
     if not bucket:
         raise InputError(f"{redacted(uri)}: names no host or bucket; write SCHEME://HOST/PATH")
     try:
-        return open_store(base), key
+        return open_store(f"{scheme.lower()}://{bucket}"), key
     except InputError:
         raise
     except (BaseError, ValueError) as error:
         # What follows the first line is the library's own notes for debugging.
-        reason = "not an address" if base == uri else str(error).splitlines()[0]
-        raise InputError(f"{redacted(uri)}: can't be opened ({reason}); correct it") from None
+        raise InputError(
+            f"{redacted(uri)}: can't be opened ({first_line(error)}); correct it"
+        ) from None
 
 
 def _received(uri: str, parts: Iterator[Any]) -> Iterator[Any]:

@@ -1,11 +1,11 @@
 """What a source may be, and the reader that each kind gets; none falls back to another."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
 
-from components.ingest import fetch
+from components.ingest import fetch, web
 from components.ingest.aclimdb import folder_files, is_review, parse_reviews, printable
 from components.ingest.archive import archive_files
 from components.ingest.bundled import bundled_reviews
@@ -13,6 +13,8 @@ from components.ingest.spool import RawReview
 from components.ingest.tfds_imdb import tfds_reviews
 from components.shared.config import IngestConfig
 from components.shared.errors import InputError
+from components.shared.paths import require_file_or_folder
+from components.shared.uris import WEB_SCHEMES, local_path, redacted, scheme_of
 
 Kind = Literal["bundled", "tfds", "archive"]
 BUNDLED: Kind = "bundled"
@@ -28,7 +30,7 @@ def kind_of(source: str) -> Kind:
 
 def display_name(source: str) -> str:
     """The source as messages and summaries may show it, without the secrets in a URI."""
-    return printable(fetch.redacted(source) if fetch.scheme_of(source) else source)
+    return printable(redacted(source))
 
 
 def raw_reviews(
@@ -51,38 +53,33 @@ def raw_reviews(
         return bundled_reviews()
     if source == TFDS:
         return tfds_reviews(data_dir)
-    scheme = fetch.scheme_of(source)
+    scheme = scheme_of(source)
     name = display_name(source)
-    if scheme in fetch.WEB_SCHEMES + fetch.STORE_SCHEMES:
+    if scheme in WEB_SCHEMES + fetch.STORE_SCHEMES:
         return parse_reviews(_remote_files(source, name, download, config), name)
     if scheme not in (None, "file"):
-        schemes = ", ".join(("file", *fetch.WEB_SCHEMES, *fetch.STORE_SCHEMES))
+        schemes = ", ".join(("file", *WEB_SCHEMES, *fetch.STORE_SCHEMES))
         raise InputError(f"{name}: unknown scheme {scheme}://; the schemes are {schemes}")
-    path = _path_of_uri(source, name) if scheme else Path(source).expanduser()
-    return parse_reviews(_local_files(path, name, config), name)
+    return parse_reviews(_local_files(source, name, config), name)
 
 
-def _local_files(path: Path, name: str, config: IngestConfig) -> Iterator[tuple[str, bytes]]:
+def _local_files(source: str, name: str, config: IngestConfig) -> Iterator[tuple[str, bytes]]:
+    path = local_path(source)
+    assert path is not None
+    # A name that begins with ~ need not be that of a user with a home.
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    require_file_or_folder(path, name, ADVICE)
     if path.is_dir():
         return folder_files(path)
-    if path.is_file():
-        return archive_files(path, name, is_review, config)
-    raise InputError(f"{name}: there is no such file or folder; {ADVICE}")
+    return archive_files(path, name, is_review, config)
 
 
 def _remote_files(
     uri: str, name: str, download: Path, config: IngestConfig
 ) -> Iterator[tuple[str, bytes]]:
-    is_web = fetch.scheme_of(uri) in fetch.WEB_SCHEMES
-    if (is_web or not uri.endswith("/")) and fetch.download(uri, download):
-        return archive_files(download, name, is_review, config)
-    if is_web:
-        raise fetch.unreachable(uri, FileNotFoundError())
-    return fetch.store_files(uri, is_review)
-
-
-def _path_of_uri(uri: str, name: str) -> Path:
-    host, _, path = uri.partition("://")[2].partition("/")
-    if host not in ("", "localhost"):
-        raise InputError(f"{name}: is on another machine; write file:///PATH")
-    return Path("/", unquote(path))
+    if scheme_of(uri) in WEB_SCHEMES:
+        web.download(uri, download)
+    elif uri.endswith("/") or not fetch.download(uri, download):
+        return fetch.store_files(uri, is_review)
+    return archive_files(download, name, is_review, config)

@@ -6,11 +6,10 @@ that it names, or by the identity of the machine or the pod.
 
 import os
 import re
-from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
@@ -70,18 +69,16 @@ _CAUSES = {
 def open_store(url: str) -> ObjectStore:
     """Opens the store of a URL; it calls nowhere yet.
 
-    The user and password of a web address are sent as Basic authentication. An endpoint that is
-    given as http:// is called so. A CA of one's own is that of AWS_CA_BUNDLE, beside those that the
-    system and SSL_CERT_FILE name.
+    An endpoint that is given as http:// is called so. A CA of one's own is that of AWS_CA_BUNDLE,
+    beside those that the system and SSL_CERT_FILE name.
 
     Raises:
         InputError: the environment names an endpoint or a CA that can't be used, or the URL holds
-            a password though it is no web address.
+            a password.
         BaseError, ValueError: the URL can't be used.
     """
     parts = urlsplit(url)
-    is_web = parts.scheme in ("http", "https")
-    if parts.password is not None and not is_web:
+    if parts.password is not None:
         raise InputError(
             f"{parts.scheme}://: a URL with a password, which logs would show; give the "
             "credentials in the environment"
@@ -95,11 +92,8 @@ def open_store(url: str) -> ObjectStore:
         "read_timeout": timedelta(minutes=3),
         "timeout": timedelta(hours=6),
     }
-    if is_web and parts.username is not None:
-        client["default_headers"] = {"Authorization": _basic(parts.username, parts.password or "")}
-        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    if path := os.environ.get(CA_VARIABLE):
-        client["root_certificate"] = _certificates(path)
+    if (bundle := certificates()) is not None:
+        client["root_certificate"] = bundle
     return from_url(url, client_options=client, retry_config=_RETRY)
 
 
@@ -150,11 +144,6 @@ def first_line(error: Exception) -> str:
     return re.sub(r"\?\S*|(?<=//)[^/@\s]*@", "", line)
 
 
-def _basic(user: str, password: str) -> str:
-    """The Authorization header for what stands, percent-encoded, in a URL."""
-    return f"Basic {b64encode(f'{unquote(user)}:{unquote(password)}'.encode()).decode()}"
-
-
 def _check_endpoint(name: str, value: str) -> None:
     try:
         parts = urlsplit(value)
@@ -166,7 +155,14 @@ def _check_endpoint(name: str, value: str) -> None:
         raise InputError(f"{name}: not an address; write http://HOST:PORT or https://HOST")
 
 
-def _certificates(path: str) -> bytes:
+def certificates() -> bytes | None:
+    """The PEM certificates of the file that AWS_CA_BUNDLE names, None where it names none.
+
+    Raises:
+        InputError: the file can't be read or holds none.
+    """
+    if not (path := os.environ.get(CA_VARIABLE)):
+        return None
     try:
         content = Path(path).read_bytes()
     except OSError as error:
