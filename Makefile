@@ -43,8 +43,8 @@ test: setup  ## Run the tests; ARGS="..." goes to pytest.
 		--no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check style and types.
-	@.venv/bin/ruff check pipeline components tests
-	@.venv/bin/ruff format --check pipeline components tests
+	@.venv/bin/ruff check imdb_pipeline pipeline components tests
+	@.venv/bin/ruff format --check imdb_pipeline pipeline components tests
 	@.venv/bin/mypy
 
 audit: setup  ## Look the locked packages up among known vulnerabilities.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_CODE = Path(__file__).resolve().parent.parent
+from components.shared.own_code import own_code_first
 
 
 class Terminated(BaseException):
@@ -90,11 +90,8 @@ def lines(process: subprocess.Popen[bytes], tick: float) -> Iterator[str | None]
 
 def _environment(current: Mapping[str, str], scratch: str) -> dict[str, str]:
     """What the environment of the tasks has beyond that of this process."""
-    path = current.get("PYTHONPATH")
     return {
-        # The tasks run this code, installed or not, and nothing that lies where the user stands.
-        "PYTHONPATH": f"{_CODE}{os.pathsep}{path}" if path else str(_CODE),
-        "PYTHONSAFEPATH": "1",
+        **own_code_first(current),
         # KFP reads what the tasks print in the encoding of the locale, and stops at other bytes.
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",

@@ -4,6 +4,7 @@ On a cluster, a task that fails keeps what is left of its loop from running.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 from components.shared.artifacts import read_json, write_json
 from components.shared.config import TrainConfig
 from components.shared.errors import Failure, InputError, storage_message
+from components.shared.own_code import own_code_first
 
 _OUT_OF_ROOM = "storage"
 _ERROR = "error"
@@ -53,7 +55,10 @@ def try_out(
             "checkpoint_dir": str(checkpoint_dir),
         }
         command = [sys.executable, "-m", "components.train.trial", str(answer)]
-        status = subprocess.run(command, input=json.dumps(request), text=True).returncode
+        environment = {**os.environ, **own_code_first(os.environ)}
+        status = subprocess.run(
+            command, input=json.dumps(request), text=True, env=environment
+        ).returncode
         found: dict[str, Any] = read_json(answer) if answer.exists() else {_ERROR: _end(status)}
     if _OUT_OF_ROOM in found:
         raise Failure(found[_OUT_OF_ROOM])
