@@ -9,6 +9,7 @@ import json
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.engine import ANSWER_SECONDS, reason
 
 FAILURE = 1
 _SIGNALLED = 128
+_TRAINING = (("--function_to_execute", "train"), ("--function_to_execute", "trial"))
 _WITHOUT_FILES = ("system.Metrics", "system.ClassificationMetrics")
 
 
@@ -46,6 +48,8 @@ def run_container(
     container = None
     # KFP leaves it at the minute of docker-py.
     client.api.timeout = ANSWER_SECONDS
+    if not _trains(command):
+        settings.pop("device_requests", None)
     try:
         container = client.containers.create(
             image, list(command[1:]), entrypoint=[command[0]], volumes=dict(volumes), **settings
@@ -72,6 +76,11 @@ def run_container(
         return status
     events.emit("error", message=trouble, input_error=False)
     return status or FAILURE
+
+
+def _trains(command: Sequence[str]) -> bool:
+    """Whether KFP's command runs a task that uses accelerators."""
+    return any(pair in pairwise(command) for pair in _TRAINING)
 
 
 def _print_output(output: Iterable[tuple[bytes | None, bytes | None]], container: Any) -> None:

@@ -106,7 +106,7 @@ def _pipeline(kubernetes: KubernetesOptions) -> Callable[..., Any]:
 def _candidate(
     make: Make, ingested: Any, workspace: Any, *, preprocess_config: Any, train_config: Any
 ) -> dict[str, Any]:
-    """The SavedModel that is made of the reviews, and their statistics."""
+    """The SavedModel that is made of the reviews, their statistics, and its training's history."""
     inputs = {name: ingested.outputs[name] for name in ("reviews", "champion_statistics")}
     preprocessed = make(preprocess, config=preprocess_config, workspace=workspace, **inputs)
     vocabulary = preprocessed.outputs["vocabulary"]
@@ -122,6 +122,7 @@ def _candidate(
     return {
         "saved_model": exported.outputs["saved_model"],
         "statistics": preprocessed.outputs["statistics"],
+        "model_run": trained.outputs["model_run"],
     }
 
 
@@ -137,10 +138,12 @@ def _judge_and_push(
 ) -> None:
     """Evaluates the candidate, and promotes it behind the gate."""
     registry = {"serving_dir": serving_dir, "workspace": workspace}
+    model_run = candidate.pop("model_run")
     evaluated = make(
         evaluate,
         saved_model=candidate["saved_model"],
         reviews=ingested.outputs["reviews"],
+        model_run=model_run,
         **record,
         **registry,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from components.shared.accelerators import PROMISED_VARIABLE
 from components.shared.errors import InputError
 from components.shared.image import DEFAULT_IMAGE
 from components.shared.uris import local_path
@@ -51,7 +52,7 @@ class Engine:
             run_id: labels the containers.
             image: the image of every task.
             folders: the mode, "ro" or "rw", of what is mounted under its own path.
-            gpus: whether the containers get all GPUs.
+            gpus: whether the containers of training get all GPUs, and are promised one at least.
         """
         options = self.client.info().get("SecurityOptions") or []
         # Without root, the engine takes user 0 in a container for the user who runs the engine.
@@ -66,7 +67,7 @@ class Engine:
                 "read_only": True,
                 "shm_size": _SHARED_MEMORY,
                 "labels": {RUN_LABEL: run_id},
-                "environment": _passed_on(os.environ),
+                "environment": _passed_on(os.environ) | ({PROMISED_VARIABLE: "1"} if gpus else {}),
                 **({"device_requests": [_ALL_GPUS]} if gpus else {}),
             },
             volumes={
@@ -117,7 +118,7 @@ def prepare(spec: RunSpec, image: str, gpus: bool, say: Callable[[str], None]) -
     Args:
         spec: the run.
         image: the image of every task; pulled if it isn't there.
-        gpus: whether the containers get all GPUs.
+        gpus: whether the containers of training get all GPUs.
         say: tells the user what takes a while.
 
     Raises:

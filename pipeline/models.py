@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from components.shared.accelerators import devices_text
 from components.shared.errors import InputError
 from components.shared.registry.entries import Entry, Prune
 from components.shared.registry.registry import Registry
@@ -89,6 +90,8 @@ def description(described: Mapping[str, Any]) -> Iterator[str]:
     for name in ("run_id", "source", "preset", "image", "fingerprint", "test_fingerprint"):
         if values.get(name):
             yield printable(f"{name:<11} {values[name]}")
+    if devices := values.get("devices"):
+        yield printable(f"trained on  {devices_text(devices)}")
     for name, value in values.get("metrics", {}).items():
         yield printable(f"{name:<11} {value}")
     for gate_reason in values.get("reasons", ()):

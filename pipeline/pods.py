@@ -4,6 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components.shared.accelerators import PROMISED_VARIABLE
 from components.shared.retries import SECONDS_VARIABLE
 from pipeline.kubernetes import WEBHOOK_VARIABLE, KubernetesOptions, Resources
 
@@ -101,6 +102,7 @@ def _prepare_training(task: dsl.PipelineTask, options: KubernetesOptions) -> Non
     if options.accelerator_count:
         task.set_accelerator_type(options.accelerator_type)
         task.set_accelerator_limit(options.accelerator_count)
+        task.set_env_variable(PROMISED_VARIABLE, str(options.accelerator_count))
     # A pod has 64 MB, too little for the exchange of gradients between GPUs.
     kubernetes.empty_dir_mount(
         task,

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from components.shared.accelerators import without_accelerators
 from components.shared.errors import InputError
 from components.shared.registry.registry import Registry
 
@@ -54,7 +55,11 @@ def _load(serving_dir: str) -> tuple[int, Serve]:
             f"{registry.location}: holds no model yet; push one with `imdb-pipeline run "
             f"--serving-dir {registry.location}`"
         )
-    with tempfile.TemporaryDirectory(prefix="imdb-pipeline-") as scratch, _without_noise():
+    with (
+        tempfile.TemporaryDirectory(prefix="imdb-pipeline-") as scratch,
+        without_accelerators(),
+        _without_noise(),
+    ):
         path = registry.fetch(entry.version, Path(scratch) / "model")
         # TensorFlow takes seconds to import, which a mistake should not wait for.
         from components.shared.saved_models import load_saved_model

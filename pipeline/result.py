@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.shared.accelerators import devices_text
 from components.shared.artifacts import read_json
 from components.shared.errors import InputError
 from components.shared.outcome import read_outcome
@@ -65,6 +66,7 @@ def _made(spec: RunSpec, outputs: Mapping[str, Path], tasks: list[Task]) -> dict
         raise _skipped("the model is blessed", "push", spec, tasks)
     return {
         **{key: judged[key] for key in _JUDGED},
+        "devices": judged.get("devices"),
         "blessed": judged["decision"]["blessed"],
         "reasons": judged["decision"]["reasons"],
         "serving_version": version,
@@ -103,6 +105,8 @@ def _unchanged_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _judged_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    if devices := result["devices"]:
+        yield _line("trained on", devices_text(devices))
     yield _line("test", f"{_figures(result['metrics'])}  test split: {result['test_split']}")
     yield _line("", f"{_figures(result['baseline'])}  linear baseline")
     if champion := result["champion"]:

@@ -10,6 +10,7 @@ from components.shared.image import DEFAULT_IMAGE
 def evaluate(
     saved_model: Input[Model],
     reviews: Input[Dataset],
+    model_run: Input[Artifact],
     serving_dir: str,
     source: str,
     preset: str,
@@ -28,6 +29,7 @@ def evaluate(
     Args:
         saved_model: The candidate.
         reviews: The prepared TFDS data set.
+        model_run: The history of training, for the record.
         serving_dir: The registry that holds the champion.
         source: Where the reviews are from; this and the next four are for the record.
         preset: The name of the configuration.
@@ -50,19 +52,21 @@ def evaluate(
     from components.evaluate.evaluate import evaluate
     from components.evaluate.outputs import log_outputs, noted
     from components.shared import events
+    from components.shared.accelerators import without_accelerators
     from components.shared.config import EvaluateConfig
     from components.shared.errors import task_boundary
     from components.shared.outcome import note, noting_failure
-    from components.shared.recorded import recorded_config
+    from components.shared.recorded import recorded_config, trained_on
 
-    with task_boundary(), noting_failure(workspace, "evaluate"):
+    with without_accelerators(), task_boundary(), noting_failure(workspace, "evaluate"):
         configs = recorded_config(ingest_config, preprocess_config, train_config, config)
         result = evaluate(
             saved_model.path,
             reviews.path,
             serving_dir,
             EvaluateConfig.from_mapping(config),
-            {"source": source, "preset": preset, "config": configs},
+            {"source": source, "preset": preset, "config": configs}
+            | {"devices": trained_on(model_run.path)},
             evaluation.path,
         )
         shutil.copyfile(Path(evaluation.path) / "report.html", report.path)

@@ -45,7 +45,7 @@ def evaluate(
         reviews: the prepared TFDS data set.
         serving_dir: the registry that holds the champion, if any: a local path or a URL.
         config: the gate's thresholds.
-        record: what to keep of the run: `preset` and `config`.
+        record: what to keep of the run: `preset`, `config` and, where known, `devices`.
         output_dir: the folder to make; it appears whole or not at all.
 
     Returns:
@@ -55,7 +55,7 @@ def evaluate(
         baseline's metrics, `champion`, `version` and `metrics` or None, `champion_version`,
         `best_ever`, `version` and `accuracy` or None, and `latency`, as `measure_latency` gives
         it or None. Of the reviews: `source`, `test_split`, `splits` (rows by name), `fingerprint`
-        and `test_fingerprint`. Of the run: `preset` and `config`.
+        and `test_fingerprint`. Of the run: `preset`, `config`, and `devices` or None.
 
     Raises:
         InputError: the candidate, the reviews or the registry can't be used.
@@ -80,6 +80,7 @@ def evaluate(
         "test_fingerprint": test.fingerprint,
         "preset": record["preset"],
         "config": record["config"],
+        "devices": record.get("devices"),
         "saved_model_manifest": directory_sha256(saved_model),
     }
     with atomic_directory(output_dir) as folder:

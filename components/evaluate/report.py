@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from components.evaluate import pictures
 from components.evaluate.metrics import LABEL_NAMES, Predictions, describe, named_slices
 from components.evaluate.split import Split
+from components.shared.accelerators import devices_text
 from components.shared.reviews import SPLITS
 
 _TEMPLATE = "report.html.j2"
@@ -65,6 +66,7 @@ def render_report(evaluation: Mapping[str, Any], judged: Judged) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(figure=_figure, difference=_difference, short=_short, value=_value)
+    environment.filters["devices"] = devices_text
     models = _models(evaluation)
     return environment.get_template(_TEMPLATE).render(
         evaluation=evaluation,

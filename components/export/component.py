@@ -20,10 +20,11 @@ def export(
     """
     from components.export.export import export
     from components.shared import events
+    from components.shared.accelerators import without_accelerators
     from components.shared.errors import task_boundary
     from components.shared.outcome import noting_failure
 
-    with task_boundary(), noting_failure(workspace, "export"):
+    with without_accelerators(), task_boundary(), noting_failure(workspace, "export"):
         summary = export(model.path, vocabulary.path, saved_model.path)
         saved_model.metadata.update(framework="tensorflow", **summary)
         events.figure(f"SavedModel of {summary['megabytes']:.1f} MB, checked in a clean process")

@@ -42,6 +42,7 @@ def ingest(
     from components.ingest.ingest import ingest
     from components.ingest.unchanged import unchanged_champion
     from components.shared import data_checks, events
+    from components.shared.accelerators import without_accelerators
     from components.shared.champion_statistics import save_champion_statistics
     from components.shared.config import IngestConfig
     from components.shared.errors import task_boundary
@@ -50,7 +51,7 @@ def ingest(
     from components.shared.registry.serving_dir import check_writable
 
     champion = None
-    with task_boundary(), noting_failure(workspace, "ingest"):
+    with without_accelerators(), task_boundary(), noting_failure(workspace, "ingest"):
         # On a cluster nobody has looked yet, and a training that can't be pushed is in vain.
         check_writable(serving_dir)
         summary = ingest(source, IngestConfig.from_mapping(config), reviews.path)

@@ -71,6 +71,7 @@ def push(
             reasons=judged["decision"]["reasons"],
             image=image,
             statistics=_read_statistics(statistics),
+            devices=judged.get("devices"),
             **{name: judged[name] for name in _RECORDED},
         ),
     )

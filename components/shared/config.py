@@ -165,8 +165,16 @@ class TrainConfig(TaskConfig):
     clip_norm: float | None = 1.0
     """The global norm to which gradients are clipped; none for no clipping."""
 
-    per_replica_batch_size: int = 32
-    """Reviews in each replica's share of a batch."""
+    batch_size: int = 32
+    """Reviews in a batch, which the replicas share out; rounded down to a multiple of them."""
+
+    per_replica_batch_size: int | None = None
+    """Reviews in each replica's share of a batch, which grows with the replicas then; none for
+    batches of `batch_size`, whatever the replicas."""
+
+    accelerators: int = 0
+    """How many accelerators training must see at least: with fewer it fails at once. It uses all
+    that it sees."""
 
     num_epochs: int = 10
     """Passes over train, at most."""
@@ -193,7 +201,9 @@ class TrainConfig(TaskConfig):
             word_dropout_rate=(0.0, 0.95),
             learning_rate=(1e-8, 10.0),
             clip_norm=(1e-6, 1e6),
+            batch_size=(1, 65_536),
             per_replica_batch_size=(1, 65_536),
+            accelerators=(0, 1024),
             num_epochs=(1, 1000),
             early_stopping_patience=(1, 1000),
             seed=(0, 2**31 - 1),

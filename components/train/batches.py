@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.shared.config import TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import Examples
 from components.shared.tokenizer import PAD_ID
@@ -42,6 +43,22 @@ def bucket_lengths(lengths: np.ndarray, max_length: int) -> list[int]:
     return sorted({min(int(length), max_length) for length in rounded})
 
 
+def global_batch_size(config: TrainConfig, replicas: int) -> int:
+    """The examples in a batch over all replicas, a multiple of them.
+
+    Raises:
+        InputError: a batch has fewer examples than there are replicas.
+    """
+    if config.per_replica_batch_size is not None:
+        return config.per_replica_batch_size * replicas
+    if config.batch_size < replicas:
+        raise InputError(
+            f"batch_size={config.batch_size}: fewer reviews than the {replicas} replicas that "
+            "share a batch; set it higher, or bring fewer accelerators"
+        )
+    return config.batch_size // replicas * replicas
+
+
 def epoch_plan(
     lengths: np.ndarray, buckets: list[int], batch_size: int, seed: int, epoch: int
 ) -> list[tuple[int, np.ndarray]]:
@@ -55,8 +72,8 @@ def epoch_plan(
     """
     if len(lengths) < batch_size:
         raise InputError(
-            f"per_replica_batch_size: a batch takes {batch_size:,} examples over all replicas, and "
-            f"train has {len(lengths):,}; set it lower or bring more reviews"
+            f"batch_size: a batch takes {batch_size:,} examples over all replicas, and train has "
+            f"{len(lengths):,}; set it lower (or per_replica_batch_size), or bring more reviews"
         )
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))

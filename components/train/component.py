@@ -31,6 +31,7 @@ def train(
     from pathlib import Path
 
     from components.shared import events
+    from components.shared.accelerators import devices_text
     from components.shared.config import TrainConfig
     from components.shared.errors import task_boundary
     from components.shared.outcome import noting_failure
@@ -48,10 +49,12 @@ def train(
         best = history["epochs"][history["best_epoch"] - 1]
         for name, value in best.items():
             metrics.log_metric(name, value)
-        model.metadata.update(framework="keras", best_epoch=history["best_epoch"])
+        devices = devices_text(history["devices"])
+        best_epoch = history["best_epoch"]
+        model.metadata.update(framework="keras", best_epoch=best_epoch, devices=devices)
         events.figure(
             f"validation accuracy {best['validation_accuracy']:.4f} "
-            f"at epoch {history['best_epoch']} of {len(history['epochs'])}"
+            f"at epoch {best_epoch} of {len(history['epochs'])}; {devices}"
         )
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from components.shared import events
 from components.shared.config import TrainConfig
 from components.shared.features import Examples
-from components.train.batches import bucket_lengths, epoch_plan, evaluation_batches, pad
+from components.train.batches import (
+    bucket_lengths,
+    epoch_plan,
+    evaluation_batches,
+    global_batch_size,
+    pad,
+)
 from components.train.checkpoint import load_checkpoint, save_checkpoint
 from components.train.trainer import Trainer
 
@@ -63,7 +69,7 @@ class Fit:
         self._pad_left = config.padding == "left"
         lengths = train.lengths
         self._buckets = [max_length] if self._pad_left else bucket_lengths(lengths, max_length)
-        self._batch_size = config.per_replica_batch_size * trainer.replicas
+        self._batch_size = global_batch_size(config, trainer.replicas)
         buckets = sorted({*self._buckets, max_length})
         self._validation = list(
             evaluation_batches(validation, buckets, _EVALUATION_BATCH_SIZE, self._pad_left)

@@ -7,11 +7,12 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from components.shared.artifacts import write_json
+from components.shared.recorded import HISTORY_FILE
 
 
 def write_history(history: dict[str, Any], directory: Path) -> None:
     """Writes `history.json`, `tensorboard/` and `learning_curves.png` into `directory`."""
-    write_json(directory / "history.json", history)
+    write_json(directory / HISTORY_FILE, history)
     _write_tensorboard(history, directory / "tensorboard")
     _write_picture(history, directory / "learning_curves.png")
 

@@ -101,7 +101,7 @@ def fit_regions(
 def _plan(
     examples: Examples, max_length: int, config: TrainConfig, replicas: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    lengths, batch_size = examples.lengths, _BATCH_SIZE * replicas
+    lengths, batch_size = examples.lengths, max(_BATCH_SIZE // replicas, 1) * replicas
     if len(lengths) < batch_size:
         raise InputError(
             f"region_embedding_size: a batch takes {batch_size:,} reviews, and there are "

@@ -22,7 +22,14 @@ from components.shared.features import (
 from components.shared.model import SentimentRNN
 from components.shared.model_files import save_model
 from components.shared.reviews import UNSUPERVISED
+from components.train.batches import global_batch_size
 from components.train.checkpoint import LABELS_FILE, REGIONS_FILE, TEACHER, kept
+from components.train.devices import (
+    describe_devices,
+    make_strategy,
+    require_accelerators,
+    share_memory,
+)
 from components.train.fit import Fit
 from components.train.history import write_history
 from components.train.linear import Linear, fit_linear
@@ -57,12 +64,15 @@ def train(
     Returns:
         `epochs`, for each the `loss` and `accuracy` of the RNN in training, and the model's
         `validation_loss` and `validation_accuracy`;
-        `best_epoch`, from 1; `step_losses`, the loss of each step. In self-training they are the
-        last model's.
+        `best_epoch`, from 1; `step_losses`, the loss of each step; in self-training they are the
+        last model's. `devices`, what it was trained on, see `describe_devices`.
 
     Raises:
         InputError: examples or vocabulary are missing, damaged or don't match, or are too few.
+        Failure: there are fewer accelerators than promised.
     """
+    share_memory()
+    require_accelerators(config.accelerators)
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(config.seed)
     features = Features.load(examples)
@@ -80,6 +90,7 @@ def train(
     )
     labelled, regions = training.prepare(examples, train_examples)
     trainer, history = training.fit(labelled, regions, training.checkpoints)
+    history["devices"] = describe_devices(training.strategy)
     with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
         write_history(history, run_dir)
         save_model(trainer.model, features, config.to_mapping(), model_dir)
@@ -101,7 +112,12 @@ class _Training:
     @property
     def identity(self) -> dict[str, Any]:
         """What is trained, on what, how: JSON values."""
-        return {"train": self.config.to_mapping(), "features": asdict(self.features)}
+        return {
+            "train": self.config.to_mapping(),
+            "features": asdict(self.features),
+            # The order of the examples follows from it.
+            "batch_size": global_batch_size(self.config, self.strategy.num_replicas_in_sync),
+        }
 
     def prepare(self, examples: str | Path, labelled: Examples) -> tuple[Examples, Regions | None]:
         """What the model is to learn from, and the region embeddings that it is to read."""
@@ -176,18 +192,6 @@ class _Training:
             linear = fit_linear(labelled, size, config.linear_ngrams)
         with self.strategy.scope():
             return build_model(config, size, keys, linear, regions)
-
-
-def make_strategy() -> tf.distribute.MirroredStrategy:
-    """A MirroredStrategy over all GPUs, else over all logical CPUs."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if gpus:
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    # The default between CPUs, a collective all-reduce, mixes up gradients of several shapes.
-    return tf.distribute.MirroredStrategy(
-        [cpu.name for cpu in tf.config.list_logical_devices("CPU")],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
 
 
 def build_model(

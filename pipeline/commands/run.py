@@ -59,7 +59,11 @@ if TYPE_CHECKING:
     "--image",
     help=f"The image of the containers, pulled if it isn't there.  [default: {DEFAULT_IMAGE}]",
 )
-@click.option("--gpus", is_flag=True, help="Gives the containers all GPUs of this machine.")
+@click.option(
+    "--gpus",
+    is_flag=True,
+    help="Gives train all GPUs of this machine; it fails where it sees none.",
+)
 @click.option(
     "--resume",
     "run_id",

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from components.shared import events
+from components.shared.accelerators import without_accelerators
 from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
 from components.shared.errors import NOT_BLESSED_EXIT, task_boundary
 from pipeline.commands.options import chosen, configured, made, read
@@ -126,7 +127,7 @@ def train(**options: Any) -> int:
             options["model_run"],
             options["checkpoint_dir"],
         )
-        report({key: history[key] for key in ("epochs", "best_epoch")})
+        report({key: history[key] for key in ("epochs", "best_epoch", "devices")})
     return 0
 
 
@@ -146,6 +147,12 @@ def export(**options: Any) -> int:
 @task.command()
 @read("--saved-model", "the candidate, of export.")
 @read("--reviews", "the prepared TFDS data set, of ingest.")
+@click.option(
+    "--model-run",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    metavar="DIR",
+    help="Reads the history of training, of train: the record has then what it was trained on.",
+)
 @_serving_dir("Reads the registry that holds the champion, a path or a URL.")
 @made("--evaluation", "evaluation.json with every figure and the decision, and report.html.")
 @click.option("--require-blessed", is_flag=True, help="Exits with 3 if the gate refuses the model.")
@@ -155,8 +162,10 @@ def evaluate(**options: Any) -> int:
     config = chosen("evaluate", options)
     with _reported() as report:
         from components.evaluate.evaluate import evaluate
+        from components.shared.recorded import trained_on
 
         record = {"preset": options["preset"], "config": {"evaluate": config.to_mapping()}}
+        record["devices"] = trained_on(options["model_run"]) if options["model_run"] else None
         found = evaluate(
             options["saved_model"],
             options["reviews"],
@@ -211,7 +220,8 @@ def _reported() -> Iterator[Callable[[Any], None]]:
     console.started(shown)
     try:
         # What libraries print must not mix with the result.
-        with contextlib.redirect_stdout(_Shown(console, shown)), task_boundary():
+        accelerated = contextlib.nullcontext() if name == "train" else without_accelerators()
+        with accelerated, contextlib.redirect_stdout(_Shown(console, shown)), task_boundary():
             yield results.append
         shown.state = State.SUCCEEDED
     except SystemExit as ended:

@@ -49,7 +49,7 @@ SETTINGS = {
     "skip_connection": "false",
     "dropout_rate": 0,
     "word_dropout_rate": 0,
-    "per_replica_batch_size": BATCH,
+    "batch_size": BATCH,
     "num_epochs": 1,
     "min_accuracy": 0.01,
     "min_slice_accuracy": "none",

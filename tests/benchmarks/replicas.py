@@ -55,7 +55,7 @@ def main() -> int:
     arguments.add_argument("--examples", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     config = preset(options.preset)
-    options.batch_size = options.batch_size or config.train.per_replica_batch_size
+    options.batch_size = options.batch_size or config.train.batch_size
     options.counts = sorted({1, *options.counts})
     if options.batch_size % max(options.counts):
         sys.exit(f"--batch-size={options.batch_size}: not a multiple of {max(options.counts)}")
@@ -155,8 +155,9 @@ def run(options: argparse.Namespace, config: TrainConfig) -> Figures:
     import tensorflow as tf
 
     from components.shared.features import Features, read_examples
+    from components.train.devices import make_strategy
     from components.train.ngrams import commonest_ngrams
-    from components.train.train import build_model, make_strategy
+    from components.train.train import build_model
     from components.train.trainer import Trainer
 
     gpus = tf.config.list_physical_devices("GPU")

@@ -45,8 +45,8 @@ SETTLING = 0.2
 
 def own_batch() -> PipelineConfig:
     """The script's model, in batches of the `default` preset's size."""
-    seed, size = preset("seed"), preset("default").train.per_replica_batch_size
-    return replace(seed, train=replace(seed.train, per_replica_batch_size=size))
+    seed, size = preset("seed"), preset("default").train.batch_size
+    return replace(seed, train=replace(seed.train, batch_size=size))
 
 
 def layer(cell: str) -> PipelineConfig:
@@ -136,7 +136,7 @@ def _row(name: str, ours: list[Figures], theirs: list[Figures]) -> Row:
             theirs=column(theirs, "step_ms"),
             target=2.0,
         )
-    batch = CONFIGS[name]().train.per_replica_batch_size
+    batch = CONFIGS[name]().train.batch_size
     what = "the script's model" if name == "own_batch" else f"bidirectional {name.upper()}"
     return Row(
         what=f"{what}, batch {batch}",
@@ -178,7 +178,7 @@ def fit(folder: Path, name: str) -> Figures:
     examples, length = _examples(folder, config)
     words = Features.load(_encoded(folder, config) / "examples").vocabulary_size
     model = keras_model(config, words)
-    size, steps = config.train.per_replica_batch_size, STEPS[name]
+    size, steps = config.train.batch_size, STEPS[name]
     rows = np.resize(np.arange(len(examples)), size * steps)
     arrays = pad(examples, rows, length, config.train.padding == "left")
     few = round(steps * SETTLING) * size
@@ -217,7 +217,8 @@ def trainer(folder: Path, name: str) -> Figures:
     """The trainer on the batches that the train task gives it."""
     import tensorflow as tf
 
-    from components.train.train import build_model, make_strategy
+    from components.train.devices import make_strategy
+    from components.train.train import build_model
     from components.train.trainer import Trainer
 
     config = CONFIGS[name]()
@@ -229,7 +230,7 @@ def trainer(folder: Path, name: str) -> Figures:
         features = Features.load(_encoded(folder, config) / "examples")
         model = build_model(config.train, features.vocabulary_size, np.zeros(0, np.int64))
     machine = Trainer(model, config.train, strategy)
-    size, steps = config.train.per_replica_batch_size, STEPS[name]
+    size, steps = config.train.batch_size, STEPS[name]
     plan = list(_batches(examples, config.train, steps))
     shapes = {batch.token_ids.shape: batch for batch in plan}
     for batch in shapes.values():
@@ -251,7 +252,7 @@ def _batches(examples: Examples, config: TrainConfig, steps: int) -> Iterator[Ba
     left = config.padding == "left"
     longest = int(examples.lengths.max())
     buckets = [longest] if left else bucket_lengths(examples.lengths, longest)
-    size = config.per_replica_batch_size
+    size = config.batch_size
     plan = epoch_plan(examples.lengths, buckets, size, config.seed, epoch=1)
     return (pad(examples, rows, length, left) for length, rows in islice(cycle(plan), steps))
 

@@ -15,7 +15,7 @@ from components.shared.artifacts import read_json
 
 ROOT = Path(__file__).parents[2]
 # A batch of 5,000 takes more reviews than there are.
-SEARCH = ["--search", "per_replica_batch_size=8,16,5000"]
+SEARCH = ["--search", "batch_size=8,16,5000"]
 SMALL = {
     "vocabulary_size": 50, "max_length": 16, "cell": "simple_rnn", "bidirectional": "false",
     "embedding_size": 4, "hidden_size": 4, "padding": "left", "pooling": "last", "num_epochs": 30,
@@ -79,9 +79,9 @@ def test_resumed_it_repeats_no_finished_trial_and_goes_on_with_the_one_that_was_
     log = (run_dir / "logs" / f"trial-{cut_off}.log").read_text()
     assert "goes on at epoch" in log and log.count("epoch 1/30  loss") == 1
     assert finished(run_dir) == {"trial-0", "trial-1", "trial-2"}
-    errors = {row["values"]["per_replica_batch_size"]: row["error"] for row in found["trials"]}
+    errors = {row["values"]["batch_size"]: row["error"] for row in found["trials"]}
     assert "a batch takes 5,000 examples" in errors.pop(5000) and set(errors.values()) == {None}
     made = run_dir / "tasks" / "compare" / "comparison"
     assert (made / "trials.png").read_bytes().startswith(b"\x89PNG")
     assert {**read_json(made / "trials.json")}.items() <= found.items()
-    assert "--set per_replica_batch_size=" in ended.stderr and "trials.png" in ended.stderr
+    assert "--set batch_size=" in ended.stderr and "trials.png" in ended.stderr

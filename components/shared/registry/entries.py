@@ -54,6 +54,9 @@ class Record:
     statistics: dict[str, Any] | None = None
     """Of the reviews that it was trained on: lengths, labels, unknown tokens; None if not known."""
 
+    devices: dict[str, Any] | None = None
+    """What it was trained on: `kind`, `count` and `name`; None if not known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:

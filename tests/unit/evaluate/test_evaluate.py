@@ -23,7 +23,12 @@ from components.shared.registry.entries import Record
 from components.shared.registry.registry import Registry
 
 CONFIG = EvaluateConfig(min_accuracy=0.7)
-RECORD = {"preset": "debug", "config": {"evaluate": CONFIG.to_mapping()}}
+DEVICES = {"kind": "GPU", "count": 2, "name": "NVIDIA H200"}
+RECORD = {
+    "preset": "debug",
+    "config": {"evaluate": CONFIG.to_mapping()},
+    "devices": DEVICES,
+}
 Evaluate = Callable[..., dict[str, Any]]
 
 
@@ -89,6 +94,7 @@ def test_a_first_candidate(first, models, reviews_dir) -> None:
     assert result["splits"]["test"] == 300
     assert result["test_split"] == "official"
     assert (result["preset"], result["config"]) == ("debug", RECORD["config"])
+    assert result["devices"] == DEVICES
     assert result["saved_model_manifest"] == directory_sha256(models["able"])
     assert list(directory_sha256(output)) == ["evaluation.json", "report.html"]
     assert read_json(output / "evaluation.json") == result

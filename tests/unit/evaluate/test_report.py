@@ -94,6 +94,7 @@ def evaluation(case: Judged, **changes: Any) -> dict[str, Any]:
         "test_fingerprint": "e" * 64,
         "preset": "default",
         "config": {"train": {"hidden_size": 64.0, "clip_norm": None, "bidirectional": True}},
+        "devices": {"kind": "GPU", "count": 2, "name": "NVIDIA <b>H200</b>"},
         "saved_model_manifest": {"saved_model.pb": "a" * 64},
         **changes,
     }
@@ -112,6 +113,8 @@ def test_it_says_what_was_found() -> None:
     assert "Champion (version 3)" in text
     assert "hidden_size 64 clip_norm none bidirectional yes" in text
     assert "Test, held out of train 40" in text
+    assert "Trained on 2 GPUs: NVIDIA <b>H200</b>" in text
+    assert "Trained on" not in Page(render(case, devices=None)).text
 
 
 def test_it_says_how_candidate_and_baseline_differ() -> None:

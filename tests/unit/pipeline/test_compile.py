@@ -168,6 +168,9 @@ def test_train_alone_has_accelerators_and_with_none_nothing_speaks_of_them(
     assert not any("accelerator" in full.container(t)["resources"] for t in TASKS - {"train"})
     assert not any("accelerator" in plain.container(task)["resources"] for task in TASKS)
     assert "gpu" not in yaml.safe_dump([plain.platform, plain.spec["root"]])
+    promise = {"name": "IMDB_PIPELINE_ACCELERATORS", "value": "2"}
+    assert {t for t in TASKS if promise in full.container(t)["env"]} == {"train"}
+    assert "IMDB_PIPELINE_ACCELERATORS" not in yaml.safe_dump(plain.spec["deploymentSpec"])
 
 
 def test_nodes_tolerations_and_pull_secrets_are_those_of_all_tasks_or_of_one(
@@ -210,6 +213,7 @@ def test_variables_reach_all_tasks_and_the_webhook_notify_alone(
     for task in TASKS:
         # Protobuf leaves an empty text out.
         variables = {v["name"]: v.get("value", "") for v in full.container(task)["env"]}
+        variables.pop("IMDB_PIPELINE_ACCELERATORS", None)
         own = {"TASK_RETRY_SECONDS": "1800"}
         assert variables == {"AWS_ENDPOINT_URL": "http://minio:9000", "EMPTY": "", **own}
         assert {v["name"]: v["value"] for v in plain.container(task)["env"]} == own

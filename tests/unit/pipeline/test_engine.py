@@ -1,12 +1,16 @@
 """How a Docker engine is looked for, and what a run asks of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from docker.errors import NotFound
 
 from components.shared.errors import InputError
 from pipeline.cli import main
-from pipeline.engine import connect, require_mountable
+from pipeline.container import run_container
+from pipeline.engine import Engine, connect, require_mountable
 
 
 @pytest.fixture
@@ -50,6 +54,33 @@ def test_a_run_without_docker_leaves_nothing_behind(
     assert main(["run", "--runner", "docker", *folders]) == 2
     assert "no Docker answers" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_containers_of_training_alone_get_gpus_and_a_promise() -> None:
+    client = SimpleNamespace(info=lambda: {})
+    engine = Engine("unix:///run/docker.sock", cast(Any, client))
+    with_gpus = engine.containers("run-1", "image", {}, gpus=True)["settings"]
+    without = engine.containers("run-1", "image", {}, gpus=False)["settings"]
+    assert with_gpus["device_requests"][0]["Capabilities"] == [["gpu"]]
+    assert with_gpus["environment"]["IMDB_PIPELINE_ACCELERATORS"] == "1"
+    assert "device_requests" not in without
+    assert "IMDB_PIPELINE_ACCELERATORS" not in without["environment"]
+
+
+@pytest.mark.parametrize(
+    ("task", "has"), [("train", True), ("trial", True), ("evaluate", False), ("export", False)]
+)
+def test_a_container_gets_gpus_only_where_it_trains(task: str, has: bool) -> None:
+    created: dict[str, Any] = {}
+
+    def create(*_: Any, **settings: Any) -> None:
+        created.update(settings)
+        raise NotFound("it ends here")
+
+    client = SimpleNamespace(containers=SimpleNamespace(create=create))
+    command = ["sh", "-c", "...", "--executor_input", "{}", "--function_to_execute", task]
+    run_container(cast(Any, client), "image", command, {}, device_requests=["all"])
+    assert ("device_requests" in created) == has
 
 
 def test_image_goes_with_docker(capsys: pytest.CaptureFixture[str]) -> None:

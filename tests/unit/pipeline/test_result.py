@@ -52,6 +52,7 @@ def leave_outputs(spec: RunSpec, *, blessed: bool, pushed: bool, **changes: Any)
         "metrics": METRICS,
         "baseline": {**METRICS, "accuracy": 0.9},
         "champion": None,
+        "devices": {"kind": "GPU", "count": 2, "name": "NVIDIA H200"},
         "decision": {"blessed": blessed, "reasons": [PASSED] if blessed else [PASSED, FAILED]},
         **changes,
     }
@@ -80,6 +81,7 @@ def test_a_blessed_run_says_what_was_pushed_and_where(spec: RunSpec, tasks: list
         "bundled: 18,000 train, 2,000 validation, 5,000 test",
         "accuracy 0.9123  loss 0.2500  auc 0.9700  test split: held out of train",
         "accuracy 0.9000  loss 0.2500  auc 0.9700  linear baseline",
+        "trained on  2 GPUs: NVIDIA H200",
         "BLESSED\n",
         "version 7: /srv/models/7",
         "report.html",
@@ -91,7 +93,7 @@ def test_a_blessed_run_says_what_was_pushed_and_where(spec: RunSpec, tasks: list
 
 def test_a_refused_run_says_why_and_that_nothing_changed(spec: RunSpec, tasks: list[Task]) -> None:
     champion = {"version": 3, "metrics": {**METRICS, "accuracy": 0.95}}
-    leave_outputs(spec, blessed=False, pushed=False, champion=champion)
+    leave_outputs(spec, blessed=False, pushed=False, champion=champion, devices=None)
     result = gather(spec, tasks, 200.0)
     assert (result["blessed"], result["serving_version"]) == (False, None)
     summary = "\n".join(summary_lines(result))
@@ -103,6 +105,7 @@ def test_a_refused_run_says_why_and_that_nothing_changed(spec: RunSpec, tasks: l
         "nothing; /srv/models is as it was",
     ):
         assert words in summary
+    assert "trained on" not in summary
 
 
 def test_a_run_that_nothing_changed_for_says_which_version_stays(

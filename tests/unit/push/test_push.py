@@ -38,6 +38,7 @@ def evaluation(tmp_path: Path, accuracy: float = 0.9, **changes: Any) -> Path:
         "config": {"train": {"cell": "gru"}},
         "saved_model_manifest": directory_sha256(tmp_path / "candidate"),
         "roc": {"what": "push has no use for"},
+        "devices": {"kind": "GPU", "count": 2, "name": "NVIDIA H200"},
     }
     folder = tmp_path / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -69,6 +70,7 @@ def test_a_blessed_candidate_is_promoted_and_recorded(candidate: Path, tmp_path:
     assert champion.test_fingerprint == "e" * 64
     assert champion.config == {"train": {"cell": "gru"}}
     assert champion.reasons[0]["name"] == "min_accuracy"
+    assert champion.devices == {"kind": "GPU", "count": 2, "name": "NVIDIA H200"}
 
 
 def test_a_retry_promotes_nothing_more(candidate: Path, tmp_path: Path) -> None:

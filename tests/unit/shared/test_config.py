@@ -80,7 +80,7 @@ def test_the_seed_preset_is_the_published_model() -> None:
     train = config.train
     assert (train.cell, train.bidirectional, train.pooling) == ("simple_rnn", False, "last")
     assert (train.embedding_size, train.hidden_size) == (128, 64)
-    assert (train.per_replica_batch_size, train.num_epochs, train.seed) == (32, 10, 42)
+    assert (train.batch_size, train.num_epochs, train.seed) == (32, 10, 42)
     assert (train.learning_rate, train.clip_norm, train.lazy_embedding_updates) == (
         1e-3,
         None,

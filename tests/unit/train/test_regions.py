@@ -22,8 +22,9 @@ from components.shared.model_files import load_model
 from components.shared.regions import REACH, embed_regions
 from components.train import checkpoint, regions
 from components.train.checkpoint import kept
+from components.train.devices import make_strategy
 from components.train.regions import fit_regions
-from components.train.train import make_strategy, train
+from components.train.train import train
 
 CONFIG = TrainConfig(region_embedding_size=6, region_epochs=30)
 TOPICS = 4
@@ -107,9 +108,9 @@ sys.path.insert(0, sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from components.train import regions
-from components.train.train import make_strategy
+from components.train.devices import make_strategy
 from tests.unit.train.test_regions import CONFIG, WORDS, talk
-regions._DRAWN, regions._BATCH_SIZE = 64, 8
+regions._DRAWN, regions._BATCH_SIZE = 64, 16
 strategy = make_strategy()
 assert strategy.num_replicas_in_sync == 2
 learned = regions.fit_regions(talk(400), WORDS, 12, CONFIG, strategy)

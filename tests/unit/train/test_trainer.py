@@ -19,8 +19,9 @@ from components.shared.features import Examples, Features, read_examples
 from components.shared.model_files import load_model
 from components.train import batches, fit
 from components.train import train as train_module
+from components.train.devices import make_strategy
 from components.train.shards import shards_of
-from components.train.train import build_model, make_strategy, train
+from components.train.train import build_model, train
 from components.train.trainer import Trainer
 
 # Small, as each shape of batch is compiled anew in each training.
@@ -35,7 +36,7 @@ CONFIG = TrainConfig(
     dropout_rate=0.2,
     word_dropout_rate=0.1,
     learning_rate=0.01,
-    per_replica_batch_size=16,
+    batch_size=16,
     num_epochs=2,
 )
 
@@ -50,7 +51,8 @@ logical = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
 tf.config.set_logical_device_configuration(cpu, logical)
 from components.shared.config import TrainConfig
 from components.train import batches
-from components.train.train import make_strategy, train
+from components.train.devices import make_strategy
+from components.train.train import train
 batches.BUCKETS = 2
 assert make_strategy().num_replicas_in_sync == int(replicas)
 config = TrainConfig.from_mapping({**json.loads(config), "per_replica_batch_size": int(batch_size)})
