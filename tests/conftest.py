@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,15 @@ class _ByFile(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Where several processes share the tests."""
     return _ByFile(config, log)
+
+
+@pytest.hookimpl
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the tests, and what they start, a cache of compiled code of their own."""
+    if not hasattr(config, "workerinput"):  # A worker has that of the process that started it.
+        folder = tempfile.TemporaryDirectory(prefix="imdb-pipeline-tests-")
+        os.environ["XDG_CACHE_HOME"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 _GOOD = "delightful superb moving witty radiant masterful charming gripping".split()

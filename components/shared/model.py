@@ -265,7 +265,7 @@ class SentimentRNN(keras.Model):
                 inputs=projected[name],
                 mask=mask,
                 kernel=tf.convert_to_tensor(recurrent_kernel),
-                bias=bias[1] if bias.shape[0] == 2 else tf.zeros(bias.shape[1:]),
+                bias=bias[1] if bias.shape[0] == 2 else tf.raw_ops.ZerosLike(x=bias[0]),
                 backward=name == "backward",
             )
             for name, (_, recurrent_kernel, bias) in self._recurrences.items()

@@ -1,6 +1,7 @@
 """The course of a training: epochs, early stopping, the best epoch, checkpoints."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Fit:
         train: the examples to learn from.
         validation: the examples to choose the best epoch by.
         max_length: the greatest number of tokens in an example.
+        epoch_ended: is called after each epoch.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Fit:
         train: Examples,
         validation: Examples,
         max_length: int,
+        epoch_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._trainer = trainer
+        self._epoch_ended = epoch_ended
         self._config = config
         self._train = train
         self._pad_left = config.padding == "left"
@@ -94,6 +98,7 @@ class Fit:
             self._end_epoch(progress)
             if checkpoint_dir:
                 self._save(progress, checkpoint_dir)
+            self._epoch_ended()
         for weight, best in zip(self._trainer.kept, self._best, strict=True):
             weight.assign(best)
         return {

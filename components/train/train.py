@@ -1,6 +1,7 @@
 """Train: from encoded examples to the Keras model of the best epoch."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from components.shared.model_files import save_model
 from components.shared.reviews import UNSUPERVISED
 from components.train.batches import global_batch_size
 from components.train.checkpoint import LABELS_FILE, REGIONS_FILE, TEACHER, kept
+from components.train.compilation_cache import compilation_cache
 from components.train.devices import (
     describe_devices,
     make_strategy,
@@ -72,31 +74,39 @@ def train(
         Failure: there are fewer accelerators than promised.
     """
     share_memory()
-    require_accelerators(config.accelerators)
-    tf.config.experimental.enable_op_determinism()
-    tf.keras.utils.set_random_seed(config.seed)
-    features = Features.load(examples)
-    read_vocabulary(vocabulary, features)
-    train_examples = read_examples(examples, "train")
-    validation_examples = read_examples(examples, "validation")
-    if len(validation_examples) == 0:
-        raise InputError(f"{examples}: the validation split is empty; bring more reviews")
-    training = _Training(
-        config=config,
-        features=features,
-        validation=validation_examples,
-        strategy=make_strategy(),
-        checkpoints=Path(checkpoint_dir) if checkpoint_dir else None,
-    )
-    labelled, regions = training.prepare(examples, train_examples)
-    trainer, history = training.fit(labelled, regions, training.checkpoints)
-    history["devices"] = describe_devices(training.strategy)
-    with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
-        write_history(history, run_dir)
-        save_model(trainer.model, features, config.to_mapping(), model_dir)
+    checkpoints = Path(checkpoint_dir) if checkpoint_dir else None
+    # Before TensorFlow looks for devices, for then it reads its flags.
+    with compilation_cache(checkpoints) as publish:
+        require_accelerators(config.accelerators)
+        tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed(config.seed)
+        features = Features.load(examples)
+        read_vocabulary(vocabulary, features)
+        labelled = read_examples(examples, "train")
+        training = _Training(
+            config=config,
+            features=features,
+            validation=_read_validation(examples),
+            strategy=make_strategy(),
+            checkpoints=checkpoints,
+            epoch_ended=publish,
+        )
+        labelled, regions = training.prepare(examples, labelled)
+        trainer, history = training.fit(labelled, regions, checkpoints)
+        history["devices"] = describe_devices(training.strategy)
+        with atomic_directory(model_run) as run_dir, atomic_directory(model) as model_dir:
+            write_history(history, run_dir)
+            save_model(trainer.model, features, config.to_mapping(), model_dir)
     if checkpoint_dir:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
     return history
+
+
+def _read_validation(examples: str | Path) -> Examples:
+    validation = read_examples(examples, "validation")
+    if len(validation) == 0:
+        raise InputError(f"{examples}: the validation split is empty; bring more reviews")
+    return validation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +118,7 @@ class _Training:
     validation: Examples
     strategy: tf.distribute.Strategy
     checkpoints: Path | None
+    epoch_ended: Callable[[], None]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -179,7 +190,7 @@ class _Training:
         network = self._prepare(labelled, regions)
         trainer = Trainer(network, self.config, self.strategy)
         length = self.features.max_length
-        course = Fit(trainer, self.config, labelled, self.validation, length)
+        course = Fit(trainer, self.config, labelled, self.validation, length, self.epoch_ended)
         return trainer, course.run(self.identity, checkpoints)
 
     def _prepare(self, labelled: Examples, regions: Regions | None) -> SentimentRNN:

@@ -1,0 +1,181 @@
+"""The cache of what XLA compiled, which a later process of the same kind starts from.
+
+A process works on a copy of its own, in a temporary folder: XLA fails a training whose cache it
+can't read or write. At first the entries of the kept folders go into the copy; later the new ones
+are published there, each under a name that ends in its SHA-256. So a damaged entry is passed over,
+processes side by side lose nothing, and a folder that can't be written to costs nothing.
+
+Compiled code runs only on the kind of device that it was compiled for, and depends on flags that
+XLA's own keys leave out: a digest of all of these names the folder.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+FOLDER = "imdb-pipeline/xla"
+"""The kept folder, within the user's cache directory or that of the checkpoints."""
+MAX_BYTES = 1 << 28
+"""What a kept folder may hold; the entries that were used longest ago go first."""
+
+_ROOM = 1 << 28
+"""Bytes that the temporary folder must have free."""
+_PROCESSORS = Path("/proc/cpuinfo")
+_PROCESSOR_KEYS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+_DRIVER = Path("/proc/driver/nvidia/version")
+_FLAGS = ("TF_XLA_FLAGS", "XLA_FLAGS")
+
+
+class _Own(NamedTuple):
+    """The folder of this process."""
+
+    directory: tempfile.TemporaryDirectory[str]
+    kind: str
+
+
+@contextmanager
+def compilation_cache(checkpoint_dir: Path | None) -> Iterator[Callable[[], None]]:
+    """Has XLA take what it compiles in the block from the kept folders, as far as it is there.
+
+    They are `FOLDER` in the user's cache directory and in `checkpoint_dir`: a pod that is tried
+    again has nothing else left. Nothing is done where the user's own flags name a cache, or there
+    is no room for one. It takes effect where TensorFlow has not looked for devices yet in this
+    process.
+
+    Args:
+        checkpoint_dir: where checkpoints are kept; None for none.
+
+    Yields:
+        What publishes the entries that are new since; called at the end of the block, too.
+    """
+    own = _own()
+    if own is None:
+        yield lambda: None
+        return
+    copy = Path(own.directory.name)
+    roots = _kept_folders(checkpoint_dir)
+    for root in roots:
+        with suppress(OSError):
+            _take(root / own.kind, copy)
+
+    def publish() -> None:
+        for root in roots:
+            with suppress(OSError):
+                _publish(copy, root / own.kind)
+                _prune(root)
+
+    try:
+        yield publish
+    finally:
+        publish()
+
+
+@cache
+def _own() -> _Own | None:
+    """Makes the folder of this process, and names it in TensorFlow's flags, which it reads once."""
+    flags = {name: os.environ.get(name, "") for name in _FLAGS}
+    if "persistent_cache_directory" in flags["TF_XLA_FLAGS"]:
+        return None
+    try:
+        if shutil.disk_usage(tempfile.gettempdir()).free < _ROOM:
+            return None
+        directory = tempfile.TemporaryDirectory(prefix="imdb-pipeline-xla-")
+    except OSError:
+        return None
+    # TensorFlow reads the first when it looks for devices, XLA the second when it compiles.
+    _append("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={directory.name}")
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus and "autotune_cache_dir" not in flags["XLA_FLAGS"]:
+        # XLA measures which kernels are the fastest; what it found serves other shapes, too.
+        tuned = Path(directory.name) / "autotune"
+        tuned.mkdir()
+        _append("XLA_FLAGS", f"--xla_gpu_per_fusion_autotune_cache_dir={tuned}")
+    return _Own(directory, _kind(flags, gpus))
+
+
+def _append(name: str, flag: str) -> None:
+    os.environ[name] = f"{os.environ.get(name, '')} {flag}".strip()
+
+
+def _kind(flags: dict[str, str], gpus: list[tf.config.PhysicalDevice]) -> str:
+    """A digest of all that compiled code depends on beside what was compiled."""
+    lines = _PROCESSORS.read_text().splitlines() if _PROCESSORS.exists() else []
+    facts: dict[str, Any] = {
+        "tensorflow": tf.__version__,
+        "flags": flags,
+        "machine": [platform.system(), platform.machine(), platform.processor()],
+        "processor": sorted({line for line in lines if line.startswith(_PROCESSOR_KEYS)}),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "gpus": [tf.config.experimental.get_device_details(gpu) for gpu in gpus],
+        "driver": _DRIVER.read_text() if _DRIVER.exists() else None,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept_folders(checkpoint_dir: Path | None) -> list[Path]:
+    roots = [checkpoint_dir / FOLDER] if checkpoint_dir else []
+    with suppress(RuntimeError):  # The user may have no home.
+        roots.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / FOLDER)
+    return roots
+
+
+def _take(kept: Path, copy: Path) -> None:
+    """Copies the entries of a kept folder, but those that are damaged or another user's."""
+    for path in _entries(kept):
+        name, _, digest = path.name.rpartition(".")
+        if path.stat().st_uid != os.geteuid():
+            continue
+        target = copy / path.relative_to(kept).parent / name
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            path.unlink()
+        elif not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            path.touch()
+
+
+def _entries(kept: Path) -> list[Path]:
+    """The files of a kept folder, without those that are being written."""
+    return [
+        path
+        for path in sorted(kept.rglob("*"))
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    ]
+
+
+def _publish(copy: Path, kept: Path) -> None:
+    """Adds the entries that a kept folder lacks."""
+    for path in copy.rglob("*"):
+        folder = kept / path.relative_to(copy).parent
+        if not path.is_file() or any(folder.glob(f"{path.name}.*")):
+            continue
+        content = path.read_bytes()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, staging = tempfile.mkstemp(prefix=".", suffix=".partial", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(staging).replace(folder / f"{path.name}.{hashlib.sha256(content).hexdigest()}")
+        finally:
+            Path(staging).unlink(missing_ok=True)
+
+
+def _prune(root: Path) -> None:
+    """Removes the entries that were used longest ago, of whatever kind, down to `MAX_BYTES`."""
+    known = [(path.stat(), path) for path in _entries(root)]
+    total = 0
+    for status, path in sorted(known, key=lambda entry: -entry[0].st_mtime_ns):
+        total += status.st_size
+        if total > MAX_BYTES:
+            path.unlink(missing_ok=True)
