@@ -7,6 +7,7 @@ alone, an interrupted epoch can go on at any step.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,11 @@ _ROUND_TO = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples, padded to one length."""
+    """Examples, padded to one length; token ids and labels are arrays, or on the replicas."""
 
-    token_ids: np.ndarray
+    token_ids: Any
     """int32 `[batch, time]`."""
-    labels: np.ndarray
+    labels: Any
     """float32 `[batch]`."""
     weights: np.ndarray
     """float32 `[batch]`: 0 for a row that only fills the batch, else 1."""

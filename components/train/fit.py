@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from components.shared import events
 from components.shared.config import TrainConfig
 from components.shared.features import Examples
 from components.train.batches import (
+    Batch,
     bucket_lengths,
     epoch_plan,
     evaluation_batches,
@@ -19,6 +21,7 @@ from components.train.batches import (
     pad,
 )
 from components.train.checkpoint import load_checkpoint, save_checkpoint
+from components.train.prefetch import prefetch
 from components.train.trainer import Trainer
 
 _EVALUATION_BATCH_SIZE = 256
@@ -121,17 +124,22 @@ class Fit:
         )
         total = len(plan) * self._config.num_epochs
         results = []
-        for length, rows in plan[progress.step :]:
-            batch = pad(self._train, rows, length, self._pad_left)
-            step = len(plan) * (progress.epoch - 1) + progress.step
-            results.append(self._trainer.train_batch(batch, self._learning_rate(step / total)))
-            progress.step += 1
-            self._report(progress, len(plan), results)
-            if checkpoint_dir and time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
-                progress.step_results += _floats(results)
-                results.clear()
-                self._save(progress, checkpoint_dir)
+        with closing(prefetch(self._make_batch, plan[progress.step :])) as batches:
+            for batch in batches:
+                step = len(plan) * (progress.epoch - 1) + progress.step
+                results.append(self._trainer.train_batch(batch, self._learning_rate(step / total)))
+                progress.step += 1
+                self._report(progress, len(plan), results)
+                if checkpoint_dir and time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+                    progress.step_results += _floats(results)
+                    results.clear()
+                    self._save(progress, checkpoint_dir)
         progress.step_results += _floats(results)
+
+    def _make_batch(self, planned: tuple[int, np.ndarray]) -> Batch:
+        """A batch of the plan, on the devices."""
+        length, rows = planned
+        return self._trainer.place(pad(self._train, rows, length, self._pad_left))
 
     def _end_epoch(self, progress: Progress) -> None:
         steps = np.array(progress.step_results[-progress.step :])

@@ -9,6 +9,7 @@ words drawn as often as they are to be predicted (Bengio and Senecal, 2008).
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from components.shared.regions import REACH, embed_regions
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import bucket_lengths, epoch_plan, pad
 from components.train.optimizer import Adam
+from components.train.prefetch import prefetch
 from components.train.shards import shards_of
 
 _SURROUNDING = 20
@@ -83,18 +85,21 @@ def fit_regions(
     random = np.random.default_rng(config.seed)
     batches = list(_plan(examples, max_length, config, strategy.num_replicas_in_sync))
     losses = []
-    for step, (length, rows) in enumerate(batches):
+
+    def make(planned: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+        length, rows = planned
         drawn = random.choice(vocabulary_size, _DRAWN, p=words.shares).astype(np.int32)
-        result = learner.train_batch(
-            pad(examples, rows, length, pad_left=False).token_ids,
-            drawn,
-            int(random.integers(_STRIDE)),
-            _LEARNING_RATE * (1.0 - step / len(batches)),
-        )
-        losses.append(result)
-        if (step + 1) % _REPORT_STEPS == 0 or step + 1 == len(batches):
-            loss = np.mean([float(loss) for loss in losses[-_REPORT_STEPS:]])
-            events.progress(f"region embeddings  step {step + 1}/{len(batches)}  loss {loss:.4f}")
+        token_ids = pad(examples, rows, length, pad_left=False).token_ids
+        return token_ids, drawn, int(random.integers(_STRIDE))
+
+    with closing(prefetch(make, batches)) as inputs:
+        for step, arguments in enumerate(inputs):
+            rate = _LEARNING_RATE * (1.0 - step / len(batches))
+            losses.append(learner.train_batch(*arguments, rate))
+            if (step + 1) % _REPORT_STEPS == 0 or step + 1 == len(batches):
+                loss = np.mean([float(loss) for loss in losses[-_REPORT_STEPS:]])
+                shown = f"step {step + 1}/{len(batches)}  loss {loss:.4f}"
+                events.progress(f"region embeddings  {shown}")
     return Regions(learner.table.numpy(), learner.bias.numpy())
 
 

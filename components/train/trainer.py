@@ -1,6 +1,7 @@
 """One step of training and the measuring of a split, under a distribution strategy."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ class Trainer:
             tf.constant(learning_rate, tf.float32),
         )
 
+    def place(self, batch: Batch) -> Batch:
+        """A batch whose parts are on the replicas' devices, for `train_batch`."""
+        token_ids, labels = self._split(batch.token_ids), self._split(batch.labels)
+        return replace(batch, token_ids=token_ids, labels=labels)
+
     def fit_mixture(self, batches: Iterable[Batch]) -> None:
         """Fits the weights of the RNN and of the linear classifier, if there is one."""
         if self.model.linear is None:
@@ -115,8 +121,10 @@ class Trainer:
             totals += [batch.weights @ losses, batch.weights @ right, batch.weights.sum()]
         return float(totals[0] / totals[2]), float(totals[1] / totals[2])
 
-    def _split(self, values: np.ndarray) -> Any:
-        """The part of each replica, on its device."""
+    def _split(self, values: Any) -> Any:
+        """The part of each replica, on its device; of an array, or of what has been split."""
+        if not isinstance(values, np.ndarray):
+            return values
         parts = np.split(values, self.replicas)
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group])
