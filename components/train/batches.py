@@ -32,14 +32,32 @@ class Batch:
     """float32 `[batch]`: 0 for a row that only fills the batch, else 1."""
 
 
-def bucket_lengths(lengths: np.ndarray, max_length: int) -> list[int]:
+def bucket_lengths(
+    lengths: np.ndarray, max_length: int, batches: int = 0, shape_cost: int = 0
+) -> list[int]:
     """The lengths to which batches are padded: quantiles of `lengths`, the last the greatest.
+
+    There are `BUCKETS` of them, or fewer where a shape costs more than the padding that it saves.
 
     Args:
         lengths: int `[rows]`, tokens in each example.
         max_length: what no length is above.
+        batches: batches of the whole training; counts where `shape_cost` isn't 0.
+        shape_cost: how many time steps of a batch take as long as it takes to compile a shape.
     """
-    quantiles = np.quantile(lengths, np.arange(1, BUCKETS + 1) / BUCKETS, method="higher")
+    choices = [_quantiles(lengths, max_length, count) for count in range(1, BUCKETS + 1)]
+    if not shape_cost:
+        return choices[-1]
+
+    def cost(buckets: list[int]) -> float:
+        padded = np.array(buckets)[np.searchsorted(buckets, lengths)]
+        return shape_cost * len(buckets) + batches * float(padded.mean())
+
+    return min(choices, key=cost)
+
+
+def _quantiles(lengths: np.ndarray, max_length: int, count: int) -> list[int]:
+    quantiles = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
     rounded = np.ceil(quantiles / _ROUND_TO).astype(int) * _ROUND_TO
     return sorted({min(int(length), max_length) for length in rounded})
 

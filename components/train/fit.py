@@ -58,6 +58,7 @@ class Fit:
         validation: the examples to choose the best epoch by.
         max_length: the greatest number of tokens in an example.
         epoch_ended: is called after each epoch.
+        shape_cost: what a shape costs, see `bucket_lengths`.
     """
 
     def __init__(
@@ -68,15 +69,20 @@ class Fit:
         validation: Examples,
         max_length: int,
         epoch_ended: Callable[[], None] = lambda: None,
+        shape_cost: int = 0,
     ) -> None:
         self._trainer = trainer
         self._epoch_ended = epoch_ended
         self._config = config
         self._train = train
         self._pad_left = config.padding == "left"
-        lengths = train.lengths
-        self._buckets = [max_length] if self._pad_left else bucket_lengths(lengths, max_length)
         self._batch_size = global_batch_size(config, trainer.replicas)
+        batches = config.num_epochs * len(train) // self._batch_size
+        self._buckets = (
+            [max_length]
+            if self._pad_left
+            else bucket_lengths(train.lengths, max_length, batches, shape_cost)
+        )
         buckets = sorted({*self._buckets, max_length})
         self._validation = list(
             evaluation_batches(validation, buckets, _EVALUATION_BATCH_SIZE, self._pad_left)

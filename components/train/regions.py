@@ -23,6 +23,7 @@ from components.shared.features import Examples
 from components.shared.regions import REACH, embed_regions
 from components.shared.tokenizer import PAD_ID, UNK_ID
 from components.train.batches import bucket_lengths, epoch_plan, pad
+from components.train.devices import shape_cost
 from components.train.optimizer import Adam
 from components.train.prefetch import prefetch
 from components.train.shards import shards_of
@@ -83,7 +84,7 @@ def fit_regions(
     with strategy.scope():
         learner = _Learner(words, config.region_embedding_size, config.seed, strategy)
     random = np.random.default_rng(config.seed)
-    batches = list(_plan(examples, max_length, config, strategy.num_replicas_in_sync))
+    batches = list(_plan(examples, max_length, config, strategy))
     losses = []
 
     def make(planned: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -104,15 +105,17 @@ def fit_regions(
 
 
 def _plan(
-    examples: Examples, max_length: int, config: TrainConfig, replicas: int
+    examples: Examples, max_length: int, config: TrainConfig, strategy: tf.distribute.Strategy
 ) -> Iterator[tuple[int, np.ndarray]]:
+    replicas = strategy.num_replicas_in_sync
     lengths, batch_size = examples.lengths, max(_BATCH_SIZE // replicas, 1) * replicas
     if len(lengths) < batch_size:
         raise InputError(
             f"region_embedding_size: a batch takes {batch_size:,} reviews, and there are "
             f"{len(lengths):,}; set it to 0, or bring more reviews"
         )
-    buckets = bucket_lengths(lengths, max_length)
+    total = config.region_epochs * len(lengths) // batch_size
+    buckets = bucket_lengths(lengths, max_length, total, shape_cost(strategy))
     for epoch in range(1, config.region_epochs + 1):
         yield from epoch_plan(lengths, buckets, batch_size, config.seed, epoch)
 

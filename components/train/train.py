@@ -30,6 +30,7 @@ from components.train.devices import (
     describe_devices,
     make_strategy,
     require_accelerators,
+    shape_cost,
     share_memory,
 )
 from components.train.fit import Fit
@@ -190,7 +191,10 @@ class _Training:
         network = self._prepare(labelled, regions)
         trainer = Trainer(network, self.config, self.strategy)
         length = self.features.max_length
-        course = Fit(trainer, self.config, labelled, self.validation, length, self.epoch_ended)
+        cost = shape_cost(self.strategy)
+        course = Fit(
+            trainer, self.config, labelled, self.validation, length, self.epoch_ended, cost
+        )
         return trainer, course.run(self.identity, checkpoints)
 
     def _prepare(self, labelled: Examples, regions: Regions | None) -> SentimentRNN:

@@ -5,9 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.shared.config import TrainConfig
 from components.shared.errors import InputError
 from components.shared.features import Examples
-from components.train.batches import bucket_lengths, epoch_plan, evaluation_batches, pad
+from components.train.batches import (
+    bucket_lengths,
+    epoch_plan,
+    evaluation_batches,
+    global_batch_size,
+    pad,
+)
 from components.train.ngrams import commonest_ngrams
 
 _LENGTHS = st.lists(st.integers(1, 50), min_size=8, max_size=200).map(np.array)
@@ -48,6 +55,32 @@ def test_buckets_are_few_and_hold_every_length(lengths: np.ndarray, max_length: 
     buckets = bucket_lengths(lengths, max_length)
     assert len(buckets) <= 4 and buckets == sorted(set(buckets))
     assert lengths.max() <= buckets[-1] <= max_length
+
+
+def test_there_are_fewer_buckets_where_a_shape_costs_more_than_padding() -> None:
+    lengths = np.arange(1, 401)
+    four = bucket_lengths(lengths, 400)
+    assert four == [104, 208, 304, 400]
+    # Over 500 batches four shapes save 148 of 400 steps a batch, two 100.
+    assert bucket_lengths(lengths, 400, batches=500, shape_cost=100_000) == [400]
+    assert bucket_lengths(lengths, 400, batches=500, shape_cost=30_000) == [208, 400]
+    assert bucket_lengths(lengths, 400, batches=500, shape_cost=100) == four
+    assert bucket_lengths(lengths, 400, batches=50_000, shape_cost=100_000) == four
+
+
+@pytest.mark.parametrize(("replicas", "size"), [(1, 128), (2, 128), (3, 126), (8, 128), (128, 128)])
+def test_a_batch_stays_whatever_the_replicas(replicas: int, size: int) -> None:
+    assert global_batch_size(TrainConfig(batch_size=128), replicas) == size
+
+
+def test_a_batch_grows_with_the_replicas_where_it_is_set_for_each() -> None:
+    config = TrainConfig.from_mapping({"per_replica_batch_size": "64"})
+    assert [global_batch_size(config, replicas) for replicas in (1, 3)] == [64, 192]
+
+
+def test_more_replicas_than_reviews_in_a_batch_are_refused() -> None:
+    with pytest.raises(InputError, match="batch_size=4: fewer reviews than the 8 replicas"):
+        global_batch_size(TrainConfig(batch_size=4), 8)
 
 
 def test_too_few_examples_for_a_batch_are_refused() -> None:
