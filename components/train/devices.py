@@ -97,11 +97,12 @@ def share_memory() -> None:
 def make_strategy() -> tf.distribute.MirroredStrategy:
     """A MirroredStrategy over all GPUs, else over all logical CPUs."""
     gpus = tf.config.list_logical_devices("GPU")
-    if gpus:
+    if gpus and len(gpus) == len(tf.config.get_visible_devices("GPU")):
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    # The default between CPUs, a collective all-reduce, mixes up gradients of several shapes.
+    # NCCL refuses two logical devices of one GPU, and the default between CPUs, a collective
+    # all-reduce, mixes up gradients of several shapes.
     return tf.distribute.MirroredStrategy(
-        [cpu.name for cpu in tf.config.list_logical_devices("CPU")],
+        [device.name for device in gpus or tf.config.list_logical_devices("CPU")],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
 

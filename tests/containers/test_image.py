@@ -71,6 +71,20 @@ def test_a_mistake_ends_with_2(run_image: RunImage, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["reviews"]
 
 
+def test_an_image_without_cuda_is_named_where_an_accelerator_was_promised(
+    run_image: RunImage, tmp_path: Path
+) -> None:
+    for name in ("examples", "vocabulary"):
+        (tmp_path / name).mkdir()
+    tmp_path.chmod(0o777)
+    folders = "--examples examples --vocabulary vocabulary --model model --model-run run".split()
+    status, text = run_image("train", "--accelerators", "1", *folders, volume=tmp_path)
+    assert status == 1, text
+    assert "accelerators: 1 promised, and TensorFlow sees 0" in text
+    assert "this image or installation lacks CUDA (libcudart.so.12, " in text
+    assert {path.name for path in tmp_path.iterdir()} == {"examples", "vocabulary"}
+
+
 def test_a_task_runs_alone_as_any_user(
     run_image: RunImage, tmp_path: Path, write_reviews: Callable[..., Path]
 ) -> None:
