@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
@@ -36,21 +36,13 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _FLAGS = ("TF_XLA_FLAGS", "XLA_FLAGS")
 
 
-class _Own(NamedTuple):
-    """The folder of this process."""
-
-    directory: tempfile.TemporaryDirectory[str]
-    kind: str
-
-
 @contextmanager
 def compilation_cache(checkpoint_dir: Path | None) -> Iterator[Callable[[], None]]:
     """Has XLA take what it compiles in the block from the kept folders, as far as it is there.
 
     They are `FOLDER` in the user's cache directory and in `checkpoint_dir`: a pod that is tried
     again has nothing else left. Nothing is done where the user's own flags name a cache, or there
-    is no room for one. It takes effect where TensorFlow has not looked for devices yet in this
-    process.
+    is no room for one. All other flags must have been set before.
 
     Args:
         checkpoint_dir: where checkpoints are kept; None for none.
@@ -58,20 +50,20 @@ def compilation_cache(checkpoint_dir: Path | None) -> Iterator[Callable[[], None
     Yields:
         What publishes the entries that are new since; called at the end of the block, too.
     """
-    own = _own()
+    own = prepare_compilation_cache()
     if own is None:
         yield lambda: None
         return
-    copy = Path(own.directory.name)
+    copy, kind = Path(own.name), _kind(own.name)
     roots = _kept_folders(checkpoint_dir)
     for root in roots:
         with suppress(OSError):
-            _take(root / own.kind, copy)
+            _take(root / kind, copy)
 
     def publish() -> None:
         for root in roots:
             with suppress(OSError):
-                _publish(copy, root / own.kind)
+                _publish(copy, root / kind)
                 _prune(root)
 
     try:
@@ -81,38 +73,39 @@ def compilation_cache(checkpoint_dir: Path | None) -> Iterator[Callable[[], None
 
 
 @cache
-def _own() -> _Own | None:
-    """Makes the folder of this process, and names it in TensorFlow's flags, which it reads once."""
-    flags = {name: os.environ.get(name, "") for name in _FLAGS}
-    if "persistent_cache_directory" in flags["TF_XLA_FLAGS"]:
+def prepare_compilation_cache() -> tempfile.TemporaryDirectory[str] | None:
+    """Makes the folder of this process, and names it in TensorFlow's flags, at the first call.
+
+    TensorFlow reads them once, when it first looks for devices: call this before.
+
+    Returns:
+        The folder; None where there is no room for it, or the user's flags name another.
+    """
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "persistent_cache_directory" in flags:
         return None
     try:
         if shutil.disk_usage(tempfile.gettempdir()).free < _ROOM:
             return None
-        directory = tempfile.TemporaryDirectory(prefix="imdb-pipeline-xla-")
+        own = tempfile.TemporaryDirectory(prefix="imdb-pipeline-xla-")
     except OSError:
         return None
-    # TensorFlow reads the first when it looks for devices, XLA the second when it compiles.
-    _append("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={directory.name}")
-    gpus = tf.config.get_visible_devices("GPU")
-    if gpus and "autotune_cache_dir" not in flags["XLA_FLAGS"]:
-        # XLA measures which kernels are the fastest; what it found serves other shapes, too.
-        tuned = Path(directory.name) / "autotune"
-        tuned.mkdir()
-        _append("XLA_FLAGS", f"--xla_gpu_per_fusion_autotune_cache_dir={tuned}")
-    return _Own(directory, _kind(flags, gpus))
+    flag = f"--tf_xla_persistent_cache_directory={own.name}"
+    os.environ["TF_XLA_FLAGS"] = f"{flags} {flag}".strip()
+    return own
 
 
-def _append(name: str, flag: str) -> None:
-    os.environ[name] = f"{os.environ.get(name, '')} {flag}".strip()
+def _kind(own: str) -> str:
+    """A digest of all that compiled code depends on beside what was compiled.
 
-
-def _kind(flags: dict[str, str], gpus: list[tf.config.PhysicalDevice]) -> str:
-    """A digest of all that compiled code depends on beside what was compiled."""
+    Args:
+        own: the folder of this process, which the flags name.
+    """
     lines = _PROCESSORS.read_text().splitlines() if _PROCESSORS.exists() else []
+    gpus = tf.config.get_visible_devices("GPU")
     facts: dict[str, Any] = {
         "tensorflow": tf.__version__,
-        "flags": flags,
+        "flags": {name: os.environ.get(name, "").replace(own, "") for name in _FLAGS},
         "machine": [platform.system(), platform.machine(), platform.processor()],
         "processor": sorted({line for line in lines if line.startswith(_PROCESSOR_KEYS)}),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,

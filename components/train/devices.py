@@ -25,6 +25,10 @@ _WHEELS = Path(tf.__file__).parent.parent / "nvidia"
 _PROCESSORS = Path("/proc/cpuinfo")
 
 
+class MissingAccelerators(Failure):
+    """Training sees fewer accelerators than it was promised."""
+
+
 def require_accelerators(configured: int) -> None:
     """Checks that there are as many accelerators as training was promised.
 
@@ -32,12 +36,12 @@ def require_accelerators(configured: int) -> None:
         configured: the configuration's `accelerators`.
 
     Raises:
-        Failure: there are fewer; the message names the cause as far as it can be known.
+        MissingAccelerators: there are fewer; the message names the cause as far as it can be known.
     """
     promised = promised_accelerators(configured)
     seen = len(tf.config.get_visible_devices("GPU")) if promised else 0
     if seen < promised:
-        raise Failure(
+        raise MissingAccelerators(
             f"accelerators: {promised} promised, and TensorFlow sees {seen}: "
             f"{'; '.join(_causes(promised, seen))}. To train on the CPU, promise none"
         )

@@ -25,7 +25,7 @@ from components.shared.model_files import save_model
 from components.shared.reviews import UNSUPERVISED
 from components.train.batches import global_batch_size
 from components.train.checkpoint import LABELS_FILE, REGIONS_FILE, TEACHER, kept
-from components.train.compilation_cache import compilation_cache
+from components.train.compilation_cache import compilation_cache, prepare_compilation_cache
 from components.train.devices import (
     describe_devices,
     make_strategy,
@@ -75,10 +75,10 @@ def train(
         Failure: there are fewer accelerators than promised.
     """
     share_memory()
+    prepare_compilation_cache()
+    require_accelerators(config.accelerators)
     checkpoints = Path(checkpoint_dir) if checkpoint_dir else None
-    # Before TensorFlow looks for devices, for then it reads its flags.
     with compilation_cache(checkpoints) as publish:
-        require_accelerators(config.accelerators)
         tf.config.experimental.enable_op_determinism()
         tf.keras.utils.set_random_seed(config.seed)
         features = Features.load(examples)

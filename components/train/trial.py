@@ -17,7 +17,7 @@ from components.shared.config import TrainConfig
 from components.shared.errors import Failure, InputError, storage_message
 from components.shared.own_code import own_code_first
 
-_OUT_OF_ROOM = "storage"
+_NOT_ITS_FAULT = "failure"
 _ERROR = "error"
 
 
@@ -42,7 +42,8 @@ def try_out(
         `validation_reviews`; or `error`, why there are none.
 
     Raises:
-        Failure: the disk is full or can't be written to, which is not the configuration's fault.
+        Failure: what isn't the configuration's fault: the disk is full or can't be written to, or
+            there are fewer accelerators than promised.
     """
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "answer.json"
@@ -60,8 +61,8 @@ def try_out(
             command, input=json.dumps(request), text=True, env=environment
         ).returncode
         found: dict[str, Any] = read_json(answer) if answer.exists() else {_ERROR: _end(status)}
-    if _OUT_OF_ROOM in found:
-        raise Failure(found[_OUT_OF_ROOM])
+    if _NOT_ITS_FAULT in found:
+        raise Failure(found[_NOT_ITS_FAULT])
     if _ERROR in found:
         Path(model_run).mkdir(parents=True, exist_ok=True)
     return found
@@ -75,17 +76,20 @@ def _end(status: int) -> str:
 
 def _train(request: Mapping[str, Any]) -> dict[str, Any]:
     from components.shared.features import read_examples
+    from components.train.devices import MissingAccelerators
     from components.train.train import train
 
     try:
         config = TrainConfig.from_mapping(request["config"])
         places = {name: value for name, value in request.items() if name != "config"}
         history = train(config=config, **places)
+    except MissingAccelerators as error:
+        return {_NOT_ITS_FAULT: str(error)}
     except (InputError, Failure) as error:
         return {_ERROR: str(error)}
     except Exception as error:
         if message := storage_message(error):
-            return {_OUT_OF_ROOM: message}
+            return {_NOT_ITS_FAULT: message}
         import traceback
 
         traceback.print_exc()

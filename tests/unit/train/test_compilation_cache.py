@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,22 @@ def test_entries_come_back_as_they_were(kept: Path, tmp_path: Path) -> None:
     (tmp_path / "made" / "one.pb").write_bytes(b"compiled anew")
     _publish(tmp_path / "made", kept / "kind")
     assert entries(kept) == before, "the first entry of a name stays"
+
+
+def test_processes_side_by_side_leave_whole_entries(kept: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / f"copy-{i}" for i in range(8)]
+    for copy in copies:
+        copy.mkdir()
+        for i in range(20):
+            (copy / f"{i}.pb").write_bytes(f"{i}".encode() * 10_000)
+    with ThreadPoolExecutor(len(copies)) as threads:
+        list(threads.map(lambda copy: _publish(copy, tmp_path / "shared"), copies))
+        again = [tmp_path / f"again-{i}" for i in range(8)]
+        list(threads.map(lambda copy: _take(tmp_path / "shared", copy), again))
+    assert {str(directory_sha256(copy)) for copy in [*copies, *again]} == {
+        str(directory_sha256(copies[0]))
+    }
+    assert len(entries(tmp_path / "shared")) == 20
 
 
 def test_an_entry_of_another_user_is_not_run(

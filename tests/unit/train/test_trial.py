@@ -11,6 +11,7 @@ import pytest
 from components.shared.config import TrainConfig
 from components.shared.errors import Failure
 from components.train import train, trial
+from components.train.devices import MissingAccelerators
 
 
 def try_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> dict[str, Any]:
@@ -42,7 +43,17 @@ def test_a_full_disk_is_not_the_configurations_fault(
     monkeypatch.setattr(train, "train", full)
     answer = trial._train({"config": {}})
     assert answer == {
-        "storage": "cannot write model: the disk is full: free some space and run again"
+        "failure": "cannot write model: the disk is full: free some space and run again"
     }
     with pytest.raises(Failure, match="the disk is full"):
-        try_out(tmp_path, monkeypatch, """echo '{"storage": "the disk is full"}' > "$3" """)
+        try_out(tmp_path, monkeypatch, """echo '{"failure": "the disk is full"}' > "$3" """)
+
+
+def test_missing_accelerators_are_not_the_configurations_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(**arguments: Any) -> None:
+        raise MissingAccelerators("accelerators: 1 promised")
+
+    monkeypatch.setattr(train, "train", missing)
+    assert trial._train({"config": {}}) == {"failure": "accelerators: 1 promised"}
