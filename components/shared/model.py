@@ -265,6 +265,7 @@ class SentimentRNN(keras.Model):
                 inputs=projected[name],
                 mask=mask,
                 kernel=tf.convert_to_tensor(recurrent_kernel),
+                # Not tf.zeros_like, a constant: XLA would name it otherwise in each process.
                 bias=bias[1] if bias.shape[0] == 2 else tf.raw_ops.ZerosLike(x=bias[0]),
                 backward=name == "backward",
             )
