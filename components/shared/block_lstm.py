@@ -28,15 +28,15 @@ def block_lstm(
         backward: whether it reads each sequence from its end.
 
     Returns:
-        The outputs, float32 `[time, batch, hidden]`, in its order of reading; those behind the
-        last step of a sequence mean nothing.
+        The outputs, float32 `[time, batch, hidden]`. Behind the last step of a sequence they are
+        those of its last step, or, of one that is read from its end, zeros.
     """
     if backward:
         inputs = tf.reverse_sequence(inputs, lengths, seq_axis=0, batch_axis=1)
     hidden = recurrent_kernel.shape[0]
     zeros = tf.zeros([tf.shape(inputs)[1], hidden])
     unused = tf.zeros([hidden])
-    return tf.raw_ops.BlockLSTMV2(
+    outputs = tf.raw_ops.BlockLSTMV2(
         seq_len_max=tf.shape(inputs, tf.int64)[0],
         x=inputs,
         cs_prev=zeros,
@@ -49,8 +49,11 @@ def block_lstm(
         cell_clip=0.0,
     ).h
 
-
-def last_outputs(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """The output at the last step of each sequence, float32 `[batch, hidden]`."""
+    valid = tf.sequence_mask(lengths, tf.shape(inputs)[0])
+    valid = tf.transpose(valid)[..., tf.newaxis]
+    if backward:
+        outputs = tf.reverse_sequence(outputs, lengths, seq_axis=0, batch_axis=1)
+        return tf.where(valid, outputs, 0.0)
     rows = tf.range(tf.shape(lengths)[0])
-    return tf.gather_nd(outputs, tf.stack([lengths - 1, rows], axis=1))
+    last = tf.gather_nd(outputs, tf.stack([lengths - 1, rows], axis=1))
+    return tf.where(valid, outputs, last)

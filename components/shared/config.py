@@ -102,8 +102,9 @@ class PreprocessConfig(TaskConfig):
 class TrainConfig(TaskConfig):
     """The model and how it is trained."""
 
-    cell: Literal["simple_rnn", "lstm", "gru", "identity"] = "lstm"
-    """The recurrent cell; "identity" leaves the recurrence out, to see what it is good for."""
+    cell: Literal["simple_rnn", "lstm", "gru", "min_gru", "identity"] = "lstm"
+    """The recurrent cell; that of "min_gru" is linear in its state, which makes it faster;
+    "identity" leaves the recurrence out, to see what it is good for."""
 
     bidirectional: bool = True
     """Whether a second recurrence reads the review backwards; its outputs are concatenated."""
@@ -113,6 +114,9 @@ class TrainConfig(TaskConfig):
 
     hidden_size: int = 64
     """Units of the recurrence, in each direction."""
+
+    num_layers: int = 1
+    """Layers of recurrences, each of which reads the outputs of the one before."""
 
     pooling: Literal["last", "max", "mean", "max_mean"] = "max_mean"
     """How the outputs over time become one vector; "last" takes the final state."""
@@ -159,6 +163,10 @@ class TrainConfig(TaskConfig):
     learning_rate_schedule: Literal["constant", "linear"] = "constant"
     """Whether the step size stays, or falls to 0 in a line over `num_epochs`."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the recurrences' matrix products and of what training stores of each step, on a GPU that
+    has bfloat16; weights, sums, losses and the exported model are float32 always."""
+
     lazy_embedding_updates: bool = True
     """Whether a step of Adam moves only the embeddings in its batch; else, as in Keras, all."""
 
@@ -191,6 +199,7 @@ class TrainConfig(TaskConfig):
             self,
             embedding_size=(1, 4096),
             hidden_size=(1, 4096),
+            num_layers=(1, 64),
             bigram_vocabulary_size=(0, 10_000_000),
             bigram_embedding_size=(1, 4096),
             region_embedding_size=(0, 4096),

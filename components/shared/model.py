@@ -6,12 +6,12 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from components.shared.block_lstm import block_lstm, last_outputs
 from components.shared.ngrams import NgramClassifier, ngram_keys, places_of
 from components.shared.noise import Noise
 from components.shared.pooling import Pooling, pool
-from components.shared.recurrence import CELLS, CellName, Direction, project, recur
-from components.shared.recurrent_weights import recurrent_weights
+from components.shared.recurrence import CellName
+from components.shared.recurrent_layer import RecurrentLayer, Target
+from components.shared.recurrent_weights import recurrent_layer
 from components.shared.regions import RegionEmbedding
 from components.shared.tokenizer import PAD_ID
 
@@ -34,6 +34,7 @@ class SentimentRNN(keras.Model):
         bidirectional: whether a second recurrence reads backwards.
         embedding_size: width of the token table.
         hidden_size: units of the recurrence in each direction.
+        num_layers: layers of recurrences, each of which reads the outputs of the one before.
         pooling: how the outputs over time become one vector.
         masked: whether padding, then on the right, is masked.
         bigram_vocabulary_size: how many pairs of tokens have an embedding.
@@ -64,6 +65,7 @@ class SentimentRNN(keras.Model):
         skip_connection: bool,
         dropout_rate: float,
         seed: int,
+        num_layers: int = 1,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
@@ -73,6 +75,7 @@ class SentimentRNN(keras.Model):
             "bidirectional": bidirectional,
             "embedding_size": embedding_size,
             "hidden_size": hidden_size,
+            "num_layers": num_layers,
             "pooling": pooling,
             "masked": masked,
             "bigram_vocabulary_size": bigram_vocabulary_size,
@@ -87,13 +90,18 @@ class SentimentRNN(keras.Model):
         seeds = iter(range(seed, seed + 1_000))
         width = self._add_tables(seeds)
         self._add_linear()
-        directions = 0 if cell == "identity" else 1 + bidirectional
-        names = ("forward", "backward")[:directions]
-        self._recurrences = {
-            name: recurrent_weights(self, name, CELLS[cell], width, hidden_size, seeds)
-            for name in names
-        }
-        features = hidden_size * directions * (2 if pooling == "max_mean" else 1)
+        names = ("forward", "backward")[: 1 + bidirectional]
+        self._layers_of_recurrences: list[RecurrentLayer] = []
+        if cell != "identity":
+            for number in range(1, 1 + num_layers):
+                reads = width if number == 1 else hidden_size * len(names)
+                self._layers_of_recurrences.append(
+                    recurrent_layer(self, number, cell, names, reads, hidden_size, seeds)
+                )
+        # Keras sees the variables of attributes alone, which a SavedModel needs to have seen.
+        self._recurrent_weights = [w for it in self._layers_of_recurrences for w in it.weights]
+        features = 0 if cell == "identity" else hidden_size * len(names)
+        features *= 2 if pooling == "max_mean" else 1
         features += 2 * width if skip_connection else 0
         self._output_kernel = self.add_weight(
             name="output_kernel",
@@ -148,7 +156,7 @@ class SentimentRNN(keras.Model):
         """Float32 logits `[batch]` of int32 token ids `[batch, time]`, without dropout."""
         del training  # fit isn't used: training has a loop of its own
         mask = tf.transpose(tf.not_equal(token_ids, PAD_ID))
-        logits = self.logits(self.embed(token_ids), mask, compiled=False)
+        logits = self.logits(self.embed(token_ids), mask, target="server")
         return self.mix(logits, token_ids)
 
     def mix(self, logits: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
@@ -182,7 +190,8 @@ class SentimentRNN(keras.Model):
         rows: dict[str, tf.Tensor],
         mask: tf.Tensor,
         noise: Noise | None = None,
-        compiled: bool = True,
+        target: Target = "cpu",
+        dtype: tf.DType = tf.float32,
     ) -> tf.Tensor:
         """The RNN's part of the logits of the probability that a review is positive.
 
@@ -190,7 +199,8 @@ class SentimentRNN(keras.Model):
             rows: the embeddings from each table, float32 `[time, batch, width]`.
             mask: bool `[time, batch]`, true for tokens.
             noise: draws dropout in training, with static shapes; None for inference.
-            compiled: whether XLA may compile this; else an LSTM takes an operation that it lacks.
+            target: what it runs on, see `recurrent_layer`.
+            dtype: of the products of matrices in the recurrences.
 
         Returns:
             float32 `[batch]`.
@@ -200,39 +210,37 @@ class SentimentRNN(keras.Model):
         embedded = tf.concat(list(rows.values()), axis=-1)
         if noise is not None:
             embedded = noise.drop(embedded, self.config["dropout_rate"], salt=0)
-        if not self._recurrences:
-            return self._output({}, embedded, self._read_mask(mask), noise)
-        if compiled or self.config["cell"] != "lstm":
-            return self.read(self.project(embedded), embedded, mask, noise)
         mask = self._read_mask(mask)
-        return self._output(self._recur_in_blocks(embedded, mask), embedded, mask, noise)
+        read: dict[str, tf.Tensor] = {}
+        if layers := self._layers_of_recurrences:
+            read = layers[0](tf.cast(embedded, dtype), mask, noise is not None, target)
+            read = self._read_on(read, mask, noise is not None, target)
+        return self._output(read, embedded, mask, noise)
 
     def project(self, embedded: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What each direction reads of embeddings, float32 `[..., width]`: its projections.
+        """What each direction of the first layer reads of embeddings, float32 `[..., width]`.
 
         Returns:
-            float32 `[..., gates * hidden]`, by the name of the direction.
+            Its projections, float32 `[..., gates * hidden]`, by the name of the direction.
         """
-        product = tf.matmul if embedded.shape.rank == 2 else project
-        return {
-            name: product(embedded, tf.convert_to_tensor(kernel)) + bias[0]
-            for name, (kernel, _, bias) in self._recurrences.items()
-        }
+        return self._layers_of_recurrences[0].project(embedded)
 
     def read(
-        self,
-        projected: dict[str, tf.Tensor],
-        embedded: tf.Tensor | None,
-        mask: tf.Tensor,
-        noise: Noise | None,
+        self, projected: dict[str, tf.Tensor], mask: tf.Tensor, noise: Noise | None, target: Target
     ) -> tf.Tensor:
-        """The logits, float32 `[batch]`, of what `project` gave, each `[time, batch, ...]`.
+        """The logits, float32 `[batch]`, of what `project` gave, each `[time, batch, ...]`."""
+        mask, training = self._read_mask(mask), noise is not None
+        read = self._layers_of_recurrences[0].read(projected, mask, training, target)
+        read = self._read_on(read, mask, training, target)
+        return self._output(read, None, mask, noise)
 
-        `embedded` is for the skip connection; None without one.
-        """
-        mask = self._read_mask(mask)
-        read = self._recur(projected, mask, training=noise is not None)
-        return self._output(read, embedded, mask, noise)
+    def _read_on(
+        self, read: dict[str, tf.Tensor], mask: tf.Tensor, training: bool, target: Target
+    ) -> dict[str, tf.Tensor]:
+        """The outputs of the last layer, of those of the first one."""
+        for layer in self._layers_of_recurrences[1:]:
+            read = layer(tf.concat(list(read.values()), axis=-1), mask, training, target)
+        return read
 
     def _read_mask(self, mask: tf.Tensor) -> tf.Tensor:
         """Of `[time, batch]`, `[time, batch, 1]`: true where the recurrences step."""
@@ -246,7 +254,12 @@ class SentimentRNN(keras.Model):
         noise: Noise | None,
     ) -> tf.Tensor:
         pooled = [
-            pool(outputs, mask, self.config["pooling"], backward=name == "backward")
+            pool(
+                tf.cast(outputs, tf.float32),
+                mask,
+                self.config["pooling"],
+                backward=name == "backward",
+            )
             for name, outputs in read.items()
         ]
         if self.config["skip_connection"]:
@@ -255,36 +268,3 @@ class SentimentRNN(keras.Model):
         if noise is not None:
             features = noise.drop(features, self.config["dropout_rate"], salt=1)
         return tf.squeeze(tf.matmul(features, self._output_kernel) + self._output_bias, axis=-1)
-
-    def _recur(
-        self, projected: dict[str, tf.Tensor], mask: tf.Tensor, training: bool
-    ) -> dict[str, tf.Tensor]:
-        """The outputs of each direction."""
-        directions = [
-            Direction(
-                inputs=projected[name],
-                mask=mask,
-                kernel=tf.convert_to_tensor(recurrent_kernel),
-                # Not tf.zeros_like, a constant: XLA would name it otherwise in each process.
-                bias=bias[1] if bias.shape[0] == 2 else tf.raw_ops.ZerosLike(x=bias[0]),
-                backward=name == "backward",
-            )
-            for name, (_, recurrent_kernel, bias) in self._recurrences.items()
-        ]
-        outputs = recur(CELLS[self.config["cell"]], directions, training)
-        return dict(zip(self._recurrences, outputs, strict=True))
-
-    def _recur_in_blocks(self, embedded: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `_recur`, but each direction in its order of reading, which pooling doesn't mind.
-
-        For the pooling "last" each direction has a single step, the last.
-        """
-        lengths = tf.reduce_sum(tf.cast(mask[..., 0], tf.int32), axis=0)
-        result: dict[str, tf.Tensor] = {}
-        for name, (kernel, recurrent_kernel, bias) in self._recurrences.items():
-            weights = [tf.convert_to_tensor(v) for v in (kernel, recurrent_kernel, bias[0])]
-            outputs = block_lstm(embedded, lengths, *weights, backward=name == "backward")
-            if self.config["pooling"] == "last":
-                outputs = last_outputs(outputs, lengths)[tf.newaxis]
-            result[name] = outputs
-        return result

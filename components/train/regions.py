@@ -26,7 +26,8 @@ from components.train.batches import bucket_lengths, epoch_plan, pad
 from components.train.devices import shape_cost
 from components.train.optimizer import Adam
 from components.train.prefetch import prefetch
-from components.train.shards import shards_of
+from components.train.row_sums import gather_rows
+from components.train.shards import shards_of, target_of
 
 _SURROUNDING = 20
 """Words to predict on either side."""
@@ -149,6 +150,7 @@ class _Learner:
         self._output_bias = tf.Variable(logarithms)
         self._variables = [self.table, self.bias, self._output_table, self._output_bias]
         self._optimizer = Adam(self._variables, clip_norm=None)
+        self._gather = gather_rows if target_of(strategy) == "gpu" else tf.gather
         self._gradients = tf.function(self._replica_gradients, jit_compile=True, autograph=False)
 
     def train_batch(
@@ -198,11 +200,11 @@ class _Learner:
         table, bias, output_table, output_bias = values
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            regions = embed_regions(tf.gather(table, token_ids), mask, bias)
-            targets = tf.gather(output_table, token_ids) * weights[..., tf.newaxis]
-            biases = tf.gather(output_bias, token_ids) * weights
+            regions = embed_regions(self._gather(table, token_ids), mask, bias)
+            targets = self._gather(output_table, token_ids) * weights[..., tf.newaxis]
+            biases = self._gather_biases(output_bias, token_ids) * weights
             found = tf.reduce_sum(regions * _around(targets), axis=-1) + _around(biases)
-            outputs = tf.gather(output_table, drawn), tf.gather(output_bias, drawn)
+            outputs = self._gather(output_table, drawn), self._gather_biases(output_bias, drawn)
             corrections = outputs[1] - tf.gather(self._log_shares, drawn)
             logarithms = _log_normalizers(_every(regions, offset), outputs[0], corrections)
             loss = _STRIDE * tf.reduce_sum(logarithms * _every(counts, offset))
@@ -211,6 +213,11 @@ class _Learner:
             mean = loss / places
         gradients = tape.gradient(mean, values)
         return loss, tf.reduce_sum(counts), [tf.convert_to_tensor(g) for g in gradients]
+
+    def _gather_biases(self, biases: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        if self._gather is tf.gather:
+            return tf.gather(biases, indices)
+        return self._gather(biases[:, tf.newaxis], indices)[..., 0]
 
 
 def _log_normalizers(regions: tf.Tensor, outputs: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:

@@ -34,6 +34,7 @@ from components.train.devices import (
     share_memory,
 )
 from components.train.fit import Fit
+from components.train.gpu_flags import set_gpu_flags
 from components.train.history import write_history
 from components.train.linear import Linear, fit_linear
 from components.train.ngrams import commonest_ngrams
@@ -76,6 +77,7 @@ def train(
     """
     share_memory()
     prepare_compilation_cache()
+    set_gpu_flags()
     require_accelerators(config.accelerators)
     checkpoints = Path(checkpoint_dir) if checkpoint_dir else None
     with compilation_cache(checkpoints) as publish:
@@ -223,6 +225,7 @@ def build_model(
         bidirectional=config.bidirectional,
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
         pooling=config.pooling,
         masked=config.padding == "right",
         bigram_vocabulary_size=len(bigram_keys),

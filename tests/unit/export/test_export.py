@@ -78,6 +78,23 @@ def test_the_signature_is_the_documented_one(serve) -> None:
     assert outputs == {"probability": (tf.float32, [None]), "label": (tf.int64, [None])}
 
 
+@pytest.mark.parametrize(("cell", "layers"), [("gru", 1), ("min_gru", 1), ("lstm", 2)])
+def test_other_recurrences_are_exported(prepared, tmp_path, cell, layers) -> None:
+    config = TrainConfig(
+        cell=cell, num_layers=layers, embedding_size=4, hidden_size=3, dropout_rate=0.0,
+        num_epochs=1,
+    )  # fmt: skip
+    model = tmp_path / "model"
+    train(prepared.examples, prepared.vocabulary, config, model, tmp_path / "run", None)
+    saved = tmp_path / "saved_model"
+    assert export(model, prepared.vocabulary, saved)["max_difference"] <= 1e-6
+    texts = [b"", b"a delightful film", b"tedious and dull " * 40]
+    serve = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    expected = training_side(model, prepared.vocabulary, texts)
+    answers = serve(text=tf.constant(texts))["probability"]
+    np.testing.assert_allclose(answers, expected, atol=1e-6, rtol=0)
+
+
 def training_side(model_dir: Path, vocabulary: Path, texts: list[bytes]) -> np.ndarray:
     """The model's probabilities, one review at a time and padded as the batches of training are."""
     model, features = load_model(model_dir)

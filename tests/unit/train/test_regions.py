@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_replicas_learn_the_same(small: None) -> None:
     two = np.array(json.loads(result.stdout.rpartition("RESULT ")[2]))
     one = fit_regions(talk(400), WORDS, 12, CONFIG, make_strategy()).table
     np.testing.assert_allclose(two, one, atol=2e-3)
+
+
+def test_a_gpu_learns_what_a_cpu_learns(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, region_epochs=2)
+    cpu = fit_regions(talk(40), WORDS, 12, config, make_strategy())
+    monkeypatch.setattr(regions, "target_of", lambda strategy: "gpu")
+    gpu = fit_regions(talk(40), WORDS, 12, config, make_strategy())
+    np.testing.assert_allclose(gpu.table, cpu.table, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(gpu.bias, cpu.bias, atol=1e-5, rtol=0)
 
 
 def test_reviews_without_a_known_word_are_refused(small: None) -> None:
