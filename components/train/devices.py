@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from components.shared.accelerators import hidden_by_environment, promised_accelerators
 from components.shared.errors import Failure
+from components.train.gpu_flags import set_gpu_flags
 
 CUDA_LIBRARIES = (
     *("libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcufft.so.11"),
@@ -100,6 +101,7 @@ def share_memory() -> None:
 
 def make_strategy() -> tf.distribute.MirroredStrategy:
     """A MirroredStrategy over all GPUs, else over all logical CPUs."""
+    set_gpu_flags()
     gpus = tf.config.list_logical_devices("GPU")
     if gpus and len(gpus) == len(tf.config.get_visible_devices("GPU")):
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])

@@ -173,7 +173,8 @@ def trainer(work: Work) -> Run:
 
     from components.shared.config import TrainConfig
     from components.train.batches import Batch
-    from components.train.train import build_model, make_strategy
+    from components.train.devices import make_strategy
+    from components.train.train import build_model
     from components.train.trainer import Trainer
 
     if work.deterministic:
