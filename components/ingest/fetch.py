@@ -11,11 +11,13 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, too_large
 from components.shared import events
 from components.shared.errors import InputError
-from components.shared.stores import first_line, mistake, open_store, trouble
+from components.shared.retries import retried
+from components.shared.stores import first_line, is_passing, mistake, open_store, trouble
 from components.shared.uris import redacted, require_uri
 
 STORE_SCHEMES = ("s3", "gs", "az")
 
+_PAGE = 1000
 _PARALLEL_GETS = 16
 _PROGRESS_BYTES = 64 << 20
 
@@ -30,18 +32,22 @@ def download(uri: str, path: Path) -> bool:
         InputError: it can't be reached.
     """
     store, key = _store(uri)
-    try:
+
+    def copy() -> None:
         chunks = store.get(key).stream(min_chunk_size=1 << 20)
+        with path.open("wb") as file:
+            for chunk in chunks:
+                before = file.tell() // _PROGRESS_BYTES
+                file.write(chunk)
+                if file.tell() // _PROGRESS_BYTES > before:
+                    events.progress(f"{file.tell() >> 20:,} MiB fetched")
+
+    try:
+        retried(copy, is_passing, redacted(uri))
     except FileNotFoundError:
         return False
     except (BaseError, ValueError) as error:
         raise unreachable(uri, error) from None
-    with path.open("wb") as file:
-        for chunk in _received(uri, chunks):
-            before = file.tell() // _PROGRESS_BYTES
-            file.write(chunk)
-            if file.tell() // _PROGRESS_BYTES > before:
-                events.progress(f"{file.tell() >> 20:,} MiB fetched")
     return True
 
 
@@ -56,16 +62,24 @@ def store_files(uri: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
     def read(meta: Any) -> tuple[str, bytes]:
         if meta["size"] > MAX_REVIEW_BYTES:
             raise InputError(f"{redacted(uri)}: {meta['path']} has {too_large(meta['size'])}")
-        return meta["path"], bytes(store.get(meta["path"]).bytes())
+        path = meta["path"]
+        return path, retried(
+            lambda: bytes(store.get(path).bytes()), is_passing, f"{redacted(uri)}: {path}"
+        )
 
-    is_empty = True
-    with ThreadPoolExecutor(_PARALLEL_GETS) as pool:
-        for page in _received(uri, store.list(prefix, chunk_size=1000)):
-            is_empty = False
-            found = [meta for meta in page if wanted(meta["path"])]
-            yield from _received(uri, pool.map(read, found))
-    if is_empty:
+    def listed() -> list[Any]:
+        return [meta for page in store.list(prefix, chunk_size=_PAGE) for meta in page]
+
+    try:
+        metas = retried(listed, is_passing, redacted(uri))
+    except (BaseError, FileNotFoundError, ValueError) as error:
+        raise unreachable(uri, error) from None
+    if not metas:
         raise unreachable(uri, FileNotFoundError())
+    found = [meta for meta in metas if wanted(meta["path"])]
+    with ThreadPoolExecutor(_PARALLEL_GETS) as pool:
+        for start in range(0, len(found), _PAGE):
+            yield from _received(uri, pool.map(read, found[start : start + _PAGE]))
 
 
 def unreachable(uri: str, error: Exception) -> InputError:

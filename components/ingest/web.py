@@ -25,6 +25,7 @@ from urllib3.exceptions import (
 
 from components.shared import events
 from components.shared.errors import InputError
+from components.shared.retries import retried
 from components.shared.stores import CA_VARIABLE, certificates
 from components.shared.uris import redacted, require_uri
 
@@ -70,15 +71,26 @@ def download(uri: str, path: Path) -> None:
     require_uri("source", uri)
     with path.open("wb") as file:
         body = _Body(uri, file)
-        for pause in (*PAUSES, None):
-            try:
-                return body.receive()
-            except _Passing as error:
-                if pause is None:
-                    advice = "check the address and the network"
-                    raise _failed(uri, error.verb, str(error), advice) from error
-                events.progress(f"{redacted(uri)}: {error}; trying again")
-                time.sleep(pause)
+        try:
+            retried(lambda: _attempts(body, uri), _is_passing, redacted(uri))
+        except _Passing as error:
+            advice = "check the address and the network"
+            raise _failed(uri, error.verb, str(error), advice) from error
+
+
+def _attempts(body: "_Body", uri: str) -> None:
+    """Receives the body at the first attempt that succeeds; raises _Passing after the last one."""
+    for pause in PAUSES:
+        try:
+            return body.receive()
+        except _Passing as error:
+            events.progress(f"{redacted(uri)}: {error}; trying again")
+            time.sleep(pause)
+    return body.receive()
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, _Passing)
 
 
 class _Body:

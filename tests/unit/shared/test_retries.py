@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.ingest import fetch, web
 from components.shared import retries
 from components.shared.errors import InputError
 from components.shared.registry.serving_dir import open_storage
@@ -84,6 +85,7 @@ class Store:
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.requests = 0
+        self.url = ""
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever).start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -143,4 +146,28 @@ def test_a_user_at_a_terminal_does_not_wait(store: Store, monkeypatch: pytest.Mo
     store.answers = [503] * 9
     with pytest.raises(StorageFailure):
         open_storage("s3://bucket/models").read("log/00000001.json")
+    assert store.requests == 1
+
+
+def test_a_source_in_a_store_that_answers_again_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(SECONDS_VARIABLE, "600")
+    store.answers = [503, 503]
+    assert fetch.download("s3://bucket/reviews.tar.gz", tmp_path / "archive")
+    assert (tmp_path / "archive").read_bytes() == b"content"
+    assert store.requests == 3
+
+
+def test_a_web_address_that_answers_again_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(SECONDS_VARIABLE, "600")
+    monkeypatch.setattr(web, "PAUSES", ())
+    store.answers = [503, 503]
+    web.download(f"{store.url}/reviews.tar.gz", tmp_path / "archive")
+    assert (tmp_path / "archive").read_bytes() == b"content"
+    store.answers, store.requests = [404], 0
+    with pytest.raises(InputError, match="there is nothing"):
+        web.download(f"{store.url}/reviews.tar.gz", tmp_path / "archive")
     assert store.requests == 1
