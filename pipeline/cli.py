@@ -1,9 +1,9 @@
 """The command line."""
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -16,6 +16,7 @@ from components.shared.errors import (
     InputError,
     storage_message,
 )
+from pipeline import standard_streams
 from pipeline.commands.compile import compile_command
 from pipeline.commands.models import models
 from pipeline.commands.predict import predict
@@ -39,23 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    standard_streams.occupy()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup, for one, has a signal ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a character must not end a run.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        with cli.make_context("imdb-pipeline", words) as context:
+        return _invoke(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        standard_streams.discard_unwritable()
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        with cli.make_context("imdb-pipeline", list(arguments)) as context:
             status = cli.invoke(context)
         sys.stdout.flush()
         return int(status or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except InputError as error:
         return _fail(str(error), INPUT_ERROR_EXIT)
@@ -64,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated as error:
         return _SIGNAL_EXIT + error.number
     except BrokenPipeError:
-        # Nobody reads on; Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads on.
         return _SIGNAL_EXIT + signal.SIGPIPE
     except OSError as error:
+        if unwritten := standard_streams.output_error():
+            return _fail(f"standard output: can't be written ({unwritten.strerror})", FAILURE_EXIT)
         message = storage_message(error)
         if message is None:
             raise
@@ -79,7 +86,8 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"Error: {message}", err=True)
+    with suppress(OSError):
+        click.echo(f"Error: {message}", err=True)
     return status
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -142,6 +143,67 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(tmp_path: Path) -> None:
         _, errors = process.communicate()
     os.close(writing)
     assert (process.returncode, errors) == (141, b"")
+
+
+def shell(redirections: str, *arguments: str, cwd: Path) -> tuple[int, str]:
+    """The status and standard error of a command with its streams as a shell redirects them."""
+    words = shlex.join([sys.executable, "-m", "pipeline", *arguments])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    command = ["bash", "-o", "pipefail", "-c", f"{words} {redirections}"]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True)
+    return done.returncode, done.stderr.decode()
+
+
+_LIST = ["models", "list", "--serving-dir", "nowhere"]
+_FULL = "standard output: can't be written (No space left on device)"
+_PREDICT = ["predict", "--serving-dir", "nowhere"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("redirections", "arguments", "status", "words"),
+    [
+        (">&-", _LIST, 0, ""),
+        ("2>&-", _LIST, 0, ""),
+        ("<&- >&- 2>&-", _LIST, 0, ""),
+        ("<&- >&- 2>&-", ["predict", "--nonsense"], 2, ""),
+        ("<&- >&- 2>&-", ["run", "--source", "nowhere"], 2, ""),
+        (">/dev/full", _LIST, 1, _FULL),
+        (">/dev/full", ["run", "--help"], 1, _FULL),
+        (">/dev/full", ["compile"], 1, _FULL),
+        ("1</dev/null", _LIST, 1, "can't be written (Bad file descriptor)"),
+        ("2>/dev/full", ["run", "--source", "nowhere"], 2, ""),
+        ("2>/dev/full", ["predict", "--nonsense"], 2, ""),
+        ("2>&1 >/dev/null | true", ["run", "--source", "nowhere"], 2, ""),
+        ("<&-", _PREDICT, 2, "one review a line on standard input"),
+        ("<&- >&-", _PREDICT, 2, "one review a line on standard input"),
+    ],
+)
+def test_a_closed_or_full_stream_ends_a_command_without_a_traceback(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    redirections: str,
+    arguments: list[str],
+    status: int,
+    words: str,
+    unbuffered: str,
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    code, errors = shell(redirections, *arguments, cwd=tmp_path)
+    assert code == status
+    assert "Traceback" not in errors and "Exception ignored" not in errors
+    assert words in errors.rpartition("Error: ")[2] and bool(errors) == bool(words)
+
+
+def test_a_closed_descriptor_is_not_given_to_another_file(tmp_path: Path) -> None:
+    program = (
+        "import os; from pipeline.cli import main; main(['models', 'list', '--help'])\n"
+        "assert os.open('file', os.O_CREAT | os.O_WRONLY) > 2"
+    )
+    command = f"{shlex.join([sys.executable, '-c', program])} <&- >&- 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_compile_says_where_the_pipeline_is(tmp_path: Path) -> None:

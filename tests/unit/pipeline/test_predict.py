@@ -111,6 +111,18 @@ def test_a_model_that_was_changed_is_refused(serving_dir: Path, tmp_path: Path) 
         list(predict(str(copy), [b"good"]))
 
 
+def test_a_standard_input_that_cannot_be_read_is_named(serving_dir: Path, tmp_path: Path) -> None:
+    with (tmp_path / "written").open("wb") as file:
+        result = subprocess.run(
+            [sys.executable, "-m", "pipeline", "predict", "--serving-dir", str(serving_dir)],
+            cwd=ROOT,
+            stdin=file,
+            capture_output=True,
+        )
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr == b"Error: standard input: can't be read (Bad file descriptor)\n"
+
+
 def test_the_command_answers_each_line_of_standard_input_and_says_nothing_else(
     serving_dir: Path,
 ) -> None:
