@@ -76,12 +76,12 @@ def plan(
         else:
             source = str(_existing(source))
     if not scheme_of(serving_dir):
-        serving_dir = str(_absolute("serving_dir", serving_dir))
+        serving_dir = str(absolute("serving_dir", serving_dir))
     if scheme_of(pipeline_root):
         raise InputError(
             f"pipeline_root {redacted(pipeline_root)}: not a local path; give that of a folder"
         )
-    root = _absolute("pipeline_root", pipeline_root)
+    root = absolute("pipeline_root", pipeline_root)
     try:
         check_writable(serving_dir)
     except StorageFailure as error:
@@ -100,7 +100,12 @@ def plan(
     )
 
 
-def _absolute(name: str, text: str) -> Path:
+def absolute(name: str, text: str) -> Path:
+    """The absolute path that the option `name` gives.
+
+    Raises:
+        InputError: it is empty, not UTF-8, in a loop of links, or of a user without a home.
+    """
     if not text:
         raise InputError(f"{name} is empty: give a path")
     try:
@@ -113,7 +118,7 @@ def _absolute(name: str, text: str) -> Path:
 
 
 def _existing(source: str) -> Path:
-    path = _absolute("source", source)
+    path = absolute("source", source)
     advice = "give bundled, tfds, or the path or URI of reviews in aclImdb's layout"
     require_file_or_folder(path, f"source {source!r}", advice)
     return path

@@ -9,7 +9,7 @@ from components.shared.registry.registry import Registry
 from components.shared.uris import redacted
 from pipeline.config import PipelineConfig
 from pipeline.kept import FINISHED, TASKS
-from pipeline.plan import RunSpec, unwritable
+from pipeline.plan import RunSpec, absolute, unwritable
 
 RUN_FILE = "run.json"
 
@@ -59,8 +59,11 @@ def load(
     Raises:
         InputError: there is no such run, or the source is missing or another one.
     """
-    root = Path(pipeline_root).expanduser().resolve()
-    runs = {file.parent.name for file in root.glob(f"*/{file}")}
+    root = absolute("pipeline_root", pipeline_root)
+    try:
+        runs = {path.parent.name for path in root.glob(f"*/{file}")}
+    except OSError as error:
+        raise InputError(f"pipeline_root {root}: cannot be read ({error.strerror})") from error
     if run_id not in runs:
         known = f"the newest there is {max(runs)}" if runs else "none is there"
         raise InputError(

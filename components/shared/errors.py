@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from components.shared import events
 
@@ -15,10 +16,9 @@ NOT_BLESSED_EXIT = 3
 _STORAGE_ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
-    errno.EACCES: "permission denied: choose a directory that this user may write to",
-    errno.EPERM: "operation not permitted: choose a directory that this user may write to",
     errno.EROFS: "the file system is read-only: choose a directory that can be written to",
 }
+_DENIED = (errno.EACCES, errno.EPERM)
 
 
 class InputError(ValueError):
@@ -37,25 +37,46 @@ class Failure(Exception):
 
 
 def storage_message(error: Exception) -> str | None:
-    """A line for a user about a disk that can't take what is written, None for any other error.
+    """A line for a user about a full or read-only disk, or about access that is denied.
 
     TensorFlow and Beam carry the operating system's error as text alone.
+
+    Returns:
+        The line, None for any other error.
     """
     for number, advice in _STORAGE_ADVICE.items():
         if isinstance(error, OSError) and error.errno == number:
             return f"cannot write {error.filename or 'an output'}: {advice}"
         if os.strerror(number) in str(error):
-            return f"cannot write an output ({str(error).splitlines()[-1]}): {advice}"
+            return f"cannot write an output ({_last_line(error)}): {advice}"
+    if isinstance(error, OSError) and error.errno in _DENIED and error.filename:
+        return _denied(os.fsdecode(error.filename), os.strerror(error.errno).lower())
+    if any(os.strerror(number) in str(error) for number in _DENIED):
+        return f"access is denied ({_last_line(error)}): give this user access, and run again"
     return None
+
+
+def _denied(path: str, reason: str) -> str:
+    """The line about a path, by what this user may not do with it: the error doesn't name it."""
+    if os.path.lexists(path) and not os.access(path, os.R_OK):
+        return f"cannot read {path}: {reason}: make it readable for this user"
+    folder = Path(path).parent
+    if os.access(folder, os.X_OK) and not os.access(folder, os.W_OK):
+        return f"cannot write {path}: {reason}: choose a directory that this user may write to"
+    return f"cannot access {path}: {reason}: give this user access, or choose another path"
+
+
+def _last_line(error: Exception) -> str:
+    return next(reversed(str(error).splitlines()), "")
 
 
 @contextmanager
 def task_boundary() -> Iterator[None]:
-    """Turns a user's mistake or a full disk, met within a task, into one line and an exit status.
+    """Turns a task's user error, full disk or denied access into one line and an exit status.
 
     Raises:
-        SystemExit: 2 after an InputError, 1 after a Failure or a full or closed disk; other errors
-            pass through.
+        SystemExit: 2 after an InputError, 1 after a Failure, a full disk or denied access; other
+            errors pass through.
     """
     try:
         yield

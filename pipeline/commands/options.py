@@ -97,7 +97,13 @@ def made(name: str, text: str) -> Decorator:
 
 
 def _new(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
-    """Keeps what already lies in a folder from being replaced."""
+    """Keeps what already lies in a folder from being replaced; refuses a path that can't be."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}; give another path") from error
     if os.path.ismount(path):
         raise click.BadParameter(f"{path} is a mount point; give a folder in it")
     if path.is_dir() and os.access(path, os.R_OK) and any(path.iterdir()):

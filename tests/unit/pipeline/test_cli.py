@@ -82,6 +82,37 @@ def test_a_mistake_ends_with_2_and_a_message_and_makes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "loop/x", "file/x"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("run --source", ""),
+        ("run --serving-dir", ""),
+        ("run --pipeline-root", ""),
+        ("run --resume r --pipeline-root", ""),
+        ("sweep --pipeline-root", "--search learning_rate=0.1"),
+        ("predict --serving-dir", "good"),
+        ("models rollback --serving-dir", ""),
+        ("compile -o", ""),
+        ("schedule apply --host http://localhost:1 -f", ""),
+        ("task ingest --reviews made --source", ""),
+        ("task ingest --source bundled --reviews", ""),
+        ("task preprocess --examples a --vocabulary b --statistics c --reviews", ""),
+    ],
+)
+def test_a_path_that_cannot_be_is_a_mistake(
+    tmp_path: Path, before: str, after: str, name: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    path = f"{name}.yaml" if before.startswith("compile") else name
+    status, output, errors = call(*before.split(), path, *after.split(), cwd=tmp_path)
+    # A registry in a loop of links is a storage that doesn't answer.
+    assert status in (1, 2) and output == ""
+    assert errors.splitlines()[-1].startswith("Error: ") and "Traceback" not in errors
+    assert {entry.name for entry in tmp_path.iterdir()} == {"loop", "file"}
+
+
 def test_predict_on_a_terminal_asks_for_a_review(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     status, _, errors = call("predict", cwd=tmp_path, stdin=theirs)
