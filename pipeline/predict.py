@@ -10,7 +10,7 @@ from typing import Any
 
 from components.shared.accelerators import without_accelerators
 from components.shared.errors import InputError
-from components.shared.registry.registry import Registry
+from components.shared.registry.registry import RESTORE_VERSION, Registry
 
 _BATCH_SIZE = 256
 
@@ -51,6 +51,12 @@ def _load(serving_dir: str) -> tuple[int, Serve]:
     registry = Registry.open(serving_dir)
     entry = registry.served()
     if entry is None:
+        if champion := registry.champion():
+            raise InputError(
+                f"{registry.location}/{champion.version}: the SavedModel of the champion, version "
+                f"{champion.version}, is missing, and no other version is there; see what can be "
+                f"done: imdb-pipeline models repair; or {RESTORE_VERSION}"
+            )
         raise InputError(
             f"{registry.location}: holds no model yet; push one with `imdb-pipeline run "
             f"--serving-dir {registry.location}`"

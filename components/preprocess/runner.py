@@ -118,6 +118,11 @@ def _options(config: PreprocessConfig) -> PipelineOptions:
     except SystemExit:
         reason = usage.getvalue().rpartition("error: ")[2].strip()
         raise InputError(f"{given} Beam says: {reason}") from None
+    if (workers := known["direct_num_workers"]) < 0:
+        raise InputError(
+            f"{given} --direct_num_workers={workers} is below 0; give the number of workers, or 0 "
+            "for as many as there are cores"
+        )
     # A job server may have options of its own; the runner in this process has none.
     unknown = sorted(every.keys() - known.keys())
     if unknown and config.beam_runner in _RUNNERS:

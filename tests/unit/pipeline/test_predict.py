@@ -101,6 +101,12 @@ def test_a_registry_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_version_that_is_gone_is_named(serving_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(serving_dir / "log", tmp_path / "log")
+    with pytest.raises(InputError, match=r"version 2, is missing.*models repair.*models rollback"):
+        list(predict(str(tmp_path), [b"good"]))
+
+
 def test_a_model_that_was_changed_is_refused(serving_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "serving"
     copy.mkdir()

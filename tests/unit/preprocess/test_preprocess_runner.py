@@ -85,6 +85,8 @@ def test_workers_of_a_cluster_need_a_shared_folder(prepared, tmp_path, runner, b
         ("FlinkRunner", "--flink_version=1.2", InputError, "Beam says: .*invalid choice: '1.2'"),
         ("PortableRunner", "--environment_type=LOOPBACK", InputError, "specify a --job_endpoint"),
         ("FlinkRunner", "--flink_job_server_jar=/no.jar", InputError, 'jar URL "/no.jar"'),
+        ("DirectRunner", "--direct_num_workers=-1", InputError, "beam_args=.* is below 0"),
+        ("DirectRunner", "--direct_num_workers=two", InputError, "Beam says: .*int value: 'two'"),
         ("DataflowRunner", "", InputError, "Missing required option: project"),
         (
             "PortableRunner",
