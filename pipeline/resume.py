@@ -61,6 +61,9 @@ def load(
     """
     root = absolute("pipeline_root", pipeline_root)
     try:
+        if root.is_dir():
+            # glob passes over what may not be read.
+            next(root.iterdir(), None)
         runs = {path.parent.name for path in root.glob(f"*/{file}")}
     except OSError as error:
         raise InputError(f"pipeline_root {root}: cannot be read ({error.strerror})") from error

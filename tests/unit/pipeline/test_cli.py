@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +112,19 @@ def test_a_path_that_cannot_be_is_a_mistake(
     assert status in (1, 2) and output == ""
     assert errors.splitlines()[-1].startswith("Error: ") and "Traceback" not in errors
     assert {entry.name for entry in tmp_path.iterdir()} == {"loop", "file"}
+
+
+def test_a_pipeline_root_that_may_not_be_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o000)
+    words = [sys.executable, "-m", "pipeline", "run", "--resume", "r"]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may read everything, and there is no setpriv to prevent it")
+        words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be read (Permission denied)" in done.stderr
 
 
 def test_predict_on_a_terminal_asks_for_a_review(tmp_path: Path) -> None:
