@@ -25,8 +25,8 @@ _FUNCTIONS_OF_THEIR_INPUTS = (preprocess, train, trial, export)
 
 # KFP fills these in where a task is given them, but not where they are a parameter's default.
 _RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
-# KFP leaves the name of a scheduled run empty; its workflow always has one.
-_WORKFLOW = {"workflow_name": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}
+# KFP leaves the name of a scheduled run empty; its workflow, which a local run lacks, has one.
+_WORKFLOW_NAME = dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER
 
 Make = Callable[..., dsl.PipelineTask]
 
@@ -75,7 +75,14 @@ def sentiment_pipeline(
         configs = {"preprocess_config": preprocess_config, "train_config": train_config}
         record = {"source": source, "preset": preset, "ingest_config": ingest_config}
         with dsl.ExitHandler(
-            make(notify, ui_url=ui_url, workspace=workspace, **_RUN, **_WORKFLOW), name="run"
+            make(
+                notify,
+                ui_url=ui_url,
+                workspace=workspace,
+                workflow_name=_WORKFLOW_NAME if kubernetes else "",
+                **_RUN,
+            ),
+            name="run",
         ):
             ingested = make(
                 ingest, source=source, config=ingest_config, evaluate_config=evaluate_config,

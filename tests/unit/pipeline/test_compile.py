@@ -333,6 +333,8 @@ def test_this_machine_runs_the_same_pipeline_without_what_a_cluster_gives(
             for task in part.get("dag", {}).get("tasks", {}).values():
                 task.pop("retryPolicy", None)
                 task.pop("taskInfo")
+                # KFP's local runner has no workflow, and fails at the placeholder of its name.
+                task.get("inputs", {}).get("parameters", {}).pop("workflow_name", None)
         return spec
 
     assert wiring(here) == wiring(full)
