@@ -41,6 +41,7 @@ def sentiment_pipeline(
         kubernetes: What the tasks need of a cluster; None for a run on this machine.
     """
     make = partial(make_task, image, kubernetes)
+    run = {**_RUN, "workflow_name": _WORKFLOW_NAME if kubernetes else ""}
 
     @_pipeline(kubernetes or KubernetesOptions())
     def imdb_sentiment(
@@ -74,16 +75,7 @@ def sentiment_pipeline(
         registry = {"serving_dir": serving_dir, "workspace": workspace, "image": image}
         configs = {"preprocess_config": preprocess_config, "train_config": train_config}
         record = {"source": source, "preset": preset, "ingest_config": ingest_config}
-        with dsl.ExitHandler(
-            make(
-                notify,
-                ui_url=ui_url,
-                workspace=workspace,
-                workflow_name=_WORKFLOW_NAME if kubernetes else "",
-                **_RUN,
-            ),
-            name="run",
-        ):
+        with dsl.ExitHandler(make(notify, ui_url=ui_url, workspace=workspace, **run), name="run"):
             ingested = make(
                 ingest, source=source, config=ingest_config, evaluate_config=evaluate_config,
                 skip_unchanged=skip_unchanged, **configs, **registry,

@@ -74,19 +74,15 @@ class SentimentRNN(keras.Model):
             "cell": cell,
             "bidirectional": bidirectional,
             "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "pooling": pooling,
-            "masked": masked,
+            "hidden_size": hidden_size, "num_layers": num_layers,
+            "pooling": pooling, "masked": masked,
             "bigram_vocabulary_size": bigram_vocabulary_size,
             "bigram_embedding_size": bigram_embedding_size,
             "region_embedding_size": region_embedding_size,
-            "linear_ngrams": linear_ngrams,
-            "linear_rows": linear_rows,
+            "linear_ngrams": linear_ngrams, "linear_rows": linear_rows,
             "skip_connection": skip_connection,
-            "dropout_rate": dropout_rate,
-            "seed": seed,
-        }
+            "dropout_rate": dropout_rate, "seed": seed,
+        }  # fmt: skip
         seeds = iter(range(seed, seed + 1_000))
         width = self._add_tables(seeds)
         self._add_linear()

@@ -228,7 +228,7 @@ def test_what_keeps_a_connection_from_being_made_is_told(corpus, monkeypatch) ->
 
 def test_redirects_without_end_and_elsewhere_are_refused(corpus) -> None:
     for location, words in (("/", "more than 10 redirects"), ("ftp://a/b", "no web address")):
-        with serving(answer(302, Location=location, Content_Length="0")) as url:
+        with serving(answer(302, Location=location, Content_Length="0", Connection="close")) as url:
             assert words in refused(corpus, f"{url}/a")
 
 

@@ -77,7 +77,8 @@ def test_a_container_gets_gpus_only_where_it_trains(task: str, has: bool) -> Non
         created.update(settings)
         raise NotFound("it ends here")
 
-    client = SimpleNamespace(containers=SimpleNamespace(create=create))
+    containers = SimpleNamespace(create=create)
+    client = SimpleNamespace(api=SimpleNamespace(), containers=containers)
     command = ["sh", "-c", "...", "--executor_input", "{}", "--function_to_execute", task]
     run_container(cast(Any, client), "image", command, {}, device_requests=["all"])
     assert ("device_requests" in created) == has

@@ -48,7 +48,8 @@ def test_kfp_loads_it_and_its_schemas_know_every_field(package: bytes) -> None:
 def test_a_loop_over_the_trials_trains_on_what_was_preprocessed_once(spec: dict[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     assert {task["taskInfo"]["name"] for task in tasks.values()} == {
-        "Ingest the reviews", "Preprocess with Beam", "trials", "Compare the trials"
+        "Prepare the volume", "Ingest the reviews", "Preprocess with Beam", "trials",
+        "Compare the trials",
     }  # fmt: skip
     (loop,) = (task for task in tasks.values() if "parameterIterator" in task)
     assert loop["iteratorPolicy"]["parallelismLimit"] == 3
@@ -64,7 +65,8 @@ def test_a_loop_over_the_trials_trains_on_what_was_preprocessed_once(spec: dict[
 
 def test_no_task_of_it_judges_by_test_or_promotes(spec: dict[str, Any]) -> None:
     executors = set(spec["deploymentSpec"]["executors"])
-    assert executors == {"exec-ingest", "exec-preprocess", "exec-trial", "exec-compare"}
+    own = {"exec-ingest", "exec-preprocess", "exec-trial", "exec-compare"}
+    assert executors == own | {"exec-prepare"}
 
 
 def test_the_shared_tasks_are_those_of_a_run(spec: dict[str, Any]) -> None:

@@ -46,7 +46,8 @@ def train(prepared: Any, tmp_path: Path) -> Train:
             capture_output=True,
             text=True,
             env={
-                **os.environ,
+                # Without the cache that a training in this process has named.
+                **{name: value for name, value in os.environ.items() if name != "TF_XLA_FLAGS"},
                 "PYTHONPATH": str(ROOT),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
                 **environment,
