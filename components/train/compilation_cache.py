@@ -85,7 +85,9 @@ def prepare_compilation_cache() -> tempfile.TemporaryDirectory[str] | None:
     if "persistent_cache_directory" in flags:
         return None
     try:
-        if shutil.disk_usage(tempfile.gettempdir()).free < _ROOM:
+        folder = tempfile.gettempdir()
+        # TensorFlow cuts its flags at blanks and quotes.
+        if shutil.disk_usage(folder).free < _ROOM or set(folder) & set(" \t\n'\"\\"):
             return None
         own = tempfile.TemporaryDirectory(prefix="imdb-pipeline-xla-")
     except OSError:
