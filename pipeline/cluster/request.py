@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from components.shared.errors import InputError
+from components.shared.uris import redacted
 from pipeline.config import PipelineConfig
 from pipeline.plan import BUILT_IN_SOURCES
 
@@ -137,13 +138,15 @@ def _check_uri(name: str, text: str, schemes: tuple[str, ...], wanted: str) -> N
             f"{name}: unknown scheme {match[1]}://; give {wanted} that begins with "
             f"{_shown(schemes)}"
         )
+    place = text.partition("?")[0]
+    # A password with an unescaped slash ends the host's part of a URI too early.
+    has_user = redacted(place) != place.partition("#")[0]
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        # The URI itself may hold a secret.
-        raise InputError(f"{name}: not a URI ({error}); give SCHEME://HOST/PATH") from error
-    secret = any(_SECRET_KEY.search(key) for key, _ in parse_qsl(parts.query))
-    if "@" in parts.netloc or secret:
+        # The error's own text quotes what may be the password.
+        raise InputError(f"{name}: not a URI; give SCHEME://HOST/PATH") from error
+    if has_user or any(_SECRET_KEY.search(key) for key, _ in parse_qsl(parts.query)):
         raise InputError(
             f"{name}: holds a password or signature, which all who may look at the run could "
             "read; leave it out, and give the containers credentials through a Kubernetes secret"
