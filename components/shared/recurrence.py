@@ -17,6 +17,7 @@ _STEPS_A_BLOCK = 8
 
 CellName = Literal["simple_rnn", "lstm", "gru", "min_gru"]
 State = tuple[tf.Tensor, ...]
+Gradient = Callable[..., tuple[tf.Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +105,42 @@ def recur(cell: Cell, directions: Sequence[Direction], training: bool) -> list[t
     """
     if not training:
         return [states[0] for states in _forward(cell, directions, keep=1)]
+
+    def compute(given: Sequence[Direction]) -> tuple[tuple[tf.Tensor, ...], Gradient]:
+        states = _forward(cell, given, keep=cell.states)
+        outputs = tuple(parts[0] for parts in states)
+        return outputs, lambda *d_outputs: _backward(cell, given, states, d_outputs)
+
+    return with_gradient(directions, compute)
+
+
+def with_gradient(
+    directions: Sequence[Direction],
+    compute: Callable[[Sequence[Direction]], tuple[tuple[tf.Tensor, ...], Gradient]],
+) -> list[tf.Tensor]:
+    """Computes a recurrence with a gradient of its own in the place of TensorFlow's.
+
+    Args:
+        directions: what is read.
+        compute: gives, for directions, the outputs of each, and a function from the gradients of
+            the outputs to those of the inputs, the kernels and the biases, in this order.
+
+    Returns:
+        The outputs of each direction.
+    """
     n = len(directions)
 
     @tf.custom_gradient
-    def run(*arguments: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable[..., Any]]:
+    def run(*arguments: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Gradient]:
         inputs, kernels, biases = arguments[:n], arguments[n : 2 * n], arguments[2 * n :]
-        given = [
-            replace(direction, inputs=x, kernel=kernel, bias=bias)
-            for direction, x, kernel, bias in zip(directions, inputs, kernels, biases, strict=True)
-        ]
-        states = _forward(cell, given, keep=cell.states)
-
-        def gradient(*d_outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return _backward(cell, given, states, d_outputs)
-
-        return tuple(parts[0] for parts in states), gradient
+        return compute(
+            [
+                replace(direction, inputs=x, kernel=kernel, bias=bias)
+                for direction, x, kernel, bias in zip(
+                    directions, inputs, kernels, biases, strict=True
+                )
+            ]
+        )
 
     columns = zip(*((it.inputs, it.kernel, it.bias) for it in directions), strict=True)
     return list(run(*(tensor for column in columns for tensor in column)))

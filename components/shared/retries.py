@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from components.shared import events
+from components.shared.errors import InputError
 
 SECONDS_VARIABLE = "TASK_RETRY_SECONDS"
 """The environment variable with the seconds for which a task repeats such calls; none without."""
@@ -42,14 +43,15 @@ def retried(
         The result of the call.
 
     Raises:
+        InputError: the variable holds no number of seconds.
         Exception: that of the last call.
     """
-    started, pause = clock(), _FIRST_PAUSE
+    window, started, pause = _seconds(), clock(), _FIRST_PAUSE
     while True:
         try:
             return call()
         except Exception as error:
-            left = _seconds() - (clock() - started)
+            left = window - (clock() - started)
             if left <= 0 or not is_passing(error):
                 raise
             wait = min(pause, left)
@@ -60,8 +62,8 @@ def retried(
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _seconds() -> float:
-    try:
-        return float(os.environ.get(SECONDS_VARIABLE, "0"))
-    except ValueError:
-        return 0.0
+def _seconds() -> int:
+    text = os.environ.get(SECONDS_VARIABLE, "").strip() or "0"
+    if not text.isdecimal():
+        raise InputError(f"{SECONDS_VARIABLE}={text}: not a number of seconds; set it to 0 or more")
+    return int(text)

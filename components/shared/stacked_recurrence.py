@@ -10,13 +10,20 @@ XLA alone compiles this: `XlaDynamicUpdateSlice` has no kernel outside of it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_dynamic_update_slice
 
-from components.shared.recurrence import Cell, Direction, State, kernel_gradient
+from components.shared.recurrence import (
+    Cell,
+    Direction,
+    Gradient,
+    State,
+    kernel_gradient,
+    with_gradient,
+)
 
 MAX_UNROLLED = 8
 """More make a step no faster on an H200, and its compilation slower: 20 by half."""
@@ -47,25 +54,14 @@ def recur_stacked(
     stack = _Stack(cell, tuple(directions), unrolled)
     if not training:
         return stack.outputs(stack.forward(keep=1)[0])
-    n = len(directions)
 
-    @tf.custom_gradient
-    def run(*arguments: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable[..., Any]]:
-        inputs, kernels, biases = arguments[:n], arguments[n : 2 * n], arguments[2 * n :]
-        given = [
-            replace(direction, inputs=x, kernel=kernel, bias=bias)
-            for direction, x, kernel, bias in zip(directions, inputs, kernels, biases, strict=True)
-        ]
+    def compute(given: Sequence[Direction]) -> tuple[tuple[tf.Tensor, ...], Gradient]:
         stack = _Stack(cell, tuple(given), unrolled)
         states = stack.forward(keep=cell.states)
+        outputs = tuple(stack.outputs(states[0]))
+        return outputs, lambda *d_outputs: stack.backward(states, d_outputs)
 
-        def gradient(*d_outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return stack.backward(states, d_outputs)
-
-        return tuple(stack.outputs(states[0])), gradient
-
-    columns = zip(*((it.inputs, it.kernel, it.bias) for it in directions), strict=True)
-    return list(run(*(tensor for column in columns for tensor in column)))
+    return with_gradient(directions, compute)
 
 
 @dataclass(frozen=True, slots=True)

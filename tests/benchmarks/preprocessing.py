@@ -9,6 +9,7 @@ pipeline runs on up to 400,000 reviews, with one and with two Beam workers.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -199,13 +200,11 @@ def task(name: str, *words: Any) -> Figures:
 def _memory(pid: int) -> int:
     """The memory of a process and all below it, in bytes; what they share counts for each."""
     total = 0
-    try:
+    # One may just have ended: the next sample is a tenth of a second away.
+    with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
             total += process.memory_info().rss
-    except psutil.NoSuchProcess:
-        # One that has just ended: the next sample is a tenth of a second away.
-        pass
     return total
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,15 +46,20 @@ def run_image(engine: Engine, image: str) -> Callable[..., tuple[int, str]]:
     """
 
     def run(*command: str, volume: Path | None = None, user: str | None = None) -> tuple[int, str]:
-        container = engine.client.containers.get(_created(engine, image, command, volume, user))
-        try:
-            container.start()
-            status = container.wait(timeout=1800)["StatusCode"]
-            return status, container.logs().decode()
-        finally:
-            container.remove(force=True, v=True)
+        created = _created(engine, image, command, volume, user)
+        return run_to_end(engine.client.containers.get(created))
 
     return run
+
+
+def run_to_end(container: Any) -> tuple[int, str]:
+    """Starts a container, waits and removes it; its exit status and all that it printed."""
+    try:
+        container.start()
+        status = container.wait(timeout=1800)["StatusCode"]
+        return status, container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
 
 
 def _created(

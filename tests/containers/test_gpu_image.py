@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine import Engine
+from tests.containers.conftest import run_to_end
 
 VARIABLE = "IMDB_PIPELINE_GPU_IMAGE"
 
@@ -51,12 +52,7 @@ def run(engine: Engine, image: str, *command: str, **settings: Any) -> tuple[int
     container = engine.client.containers.create(
         image, list(command), read_only=True, environment={"TF_CPP_MIN_LOG_LEVEL": "3"}, **settings
     )
-    try:
-        container.start()
-        status = container.wait(timeout=600)["StatusCode"]
-        return status, container.logs().decode()
-    finally:
-        container.remove(force=True, v=True)
+    return run_to_end(container)
 
 
 def test_what_xla_and_tensorflow_open_is_there_and_whole(engine: Engine, gpu_image: str) -> None:

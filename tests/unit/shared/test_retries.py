@@ -58,15 +58,22 @@ def test_pauses_grow_and_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(clock.pauses) == 300 and max(clock.pauses) == 60
 
 
-@pytest.mark.parametrize("seconds", [None, "0", "soon"])
+@pytest.mark.parametrize("seconds", [None, "0", ""])
 def test_without_time_nothing_is_repeated(
     monkeypatch: pytest.MonkeyPatch, seconds: str | None
 ) -> None:
     monkeypatch.delenv(SECONDS_VARIABLE, raising=False)
-    if seconds:
+    if seconds is not None:
         monkeypatch.setenv(SECONDS_VARIABLE, seconds)
     with pytest.raises(ConnectionError):
         retried(failing(1), is_connection, "store", sleep=never)
+
+
+@pytest.mark.parametrize("seconds", ["soon", "-1", "1.5"])
+def test_a_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    monkeypatch.setenv(SECONDS_VARIABLE, seconds)
+    with pytest.raises(InputError, match=f"TASK_RETRY_SECONDS={seconds}: not a number"):
+        retried(failing(0), is_connection, "store", sleep=never)
 
 
 def test_what_will_not_pass_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
