@@ -137,19 +137,19 @@ def _judge_and_push(
 ) -> None:
     """Evaluates the candidate, and promotes it behind the gate."""
     registry = {"serving_dir": serving_dir, "workspace": workspace}
-    model_run = candidate.pop("model_run")
+    pushed = {name: candidate[name] for name in ("saved_model", "statistics")}
     evaluated = make(
         evaluate,
         saved_model=candidate["saved_model"],
         reviews=ingested.outputs["reviews"],
-        model_run=model_run,
+        model_run=candidate["model_run"],
         **record,
         **registry,
     )
     with dsl.If(_is_true(evaluated), name="gate"):
         evaluation = evaluated.outputs["evaluation"]
         run_id = _RUN["run_id"]
-        make(push, evaluation=evaluation, run_id=run_id, image=image, **candidate, **registry)
+        make(push, evaluation=evaluation, run_id=run_id, image=image, **pushed, **registry)
 
 
 def prepare_volume(

@@ -9,17 +9,16 @@ from typing import Any
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from components.ingest.aclimdb import MAX_REVIEW_BYTES, too_large
-from components.shared import events
+from components.ingest.chunks import write_chunks
 from components.shared.errors import InputError
 from components.shared.retries import retried
-from components.shared.stores import first_line, is_passing, mistake, open_store, trouble
+from components.shared.stores import first_line, mistake, open_store, transient, trouble
 from components.shared.uris import redacted, require_uri
 
 STORE_SCHEMES = ("s3", "gs", "az")
 
 _PAGE = 1000
 _PARALLEL_GETS = 16
-_PROGRESS_BYTES = 64 << 20
 
 
 def download(uri: str, path: Path) -> bool:
@@ -33,21 +32,22 @@ def download(uri: str, path: Path) -> bool:
     """
     store, key = _store(uri)
 
-    def copy() -> None:
-        chunks = store.get(key).stream(min_chunk_size=1 << 20)
-        with path.open("wb") as file:
-            for chunk in chunks:
-                before = file.tell() // _PROGRESS_BYTES
-                file.write(chunk)
-                if file.tell() // _PROGRESS_BYTES > before:
-                    events.progress(f"{file.tell() >> 20:,} MiB fetched")
+    with path.open("wb") as file:
 
-    try:
-        retried(copy, is_passing, redacted(uri))
-    except FileNotFoundError:
-        return False
-    except (BaseError, ValueError) as error:
-        raise unreachable(uri, error) from None
+        def copy() -> None:
+            chunks = store.get(key).stream(min_chunk_size=1 << 20)
+            file.seek(0)
+            file.truncate()
+            write_chunks(chunks, file)
+
+        try:
+            retried(copy, transient, redacted(uri))
+        except FileNotFoundError:
+            return False
+        except InputError:
+            raise
+        except (BaseError, ValueError) as error:
+            raise unreachable(uri, error) from None
     return True
 
 
@@ -64,14 +64,16 @@ def store_files(uri: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
             raise InputError(f"{redacted(uri)}: {meta['path']} has {too_large(meta['size'])}")
         path = meta["path"]
         return path, retried(
-            lambda: bytes(store.get(path).bytes()), is_passing, f"{redacted(uri)}: {path}"
+            lambda: bytes(store.get(path).bytes()), transient, f"{redacted(uri)}: {path}"
         )
 
     def listed() -> list[Any]:
         return [meta for page in store.list(prefix, chunk_size=_PAGE) for meta in page]
 
     try:
-        metas = retried(listed, is_passing, redacted(uri))
+        metas = retried(listed, transient, redacted(uri))
+    except InputError:
+        raise
     except (BaseError, FileNotFoundError, ValueError) as error:
         raise unreachable(uri, error) from None
     if not metas:

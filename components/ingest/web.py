@@ -2,9 +2,9 @@
 
 import http.client
 import ssl
-import time
 import urllib.request
 from base64 import b64encode
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -23,17 +23,16 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from components.shared import events
+from components.ingest.chunks import write_chunks
 from components.shared.errors import InputError
-from components.shared.retries import retried
+from components.shared.retries import retried, task_pauses
 from components.shared.stores import CA_VARIABLE, certificates
 from components.shared.uris import redacted, require_uri
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts."""
+"""Seconds between attempts, before those of `task_pauses`."""
 
 _CHUNK = 1 << 20
-_PROGRESS_BYTES = 64 << 20
 _CONNECT_SECONDS = 30
 _READ_SECONDS = 120
 _MAX_REDIRECTS = 10
@@ -72,25 +71,14 @@ def download(uri: str, path: Path) -> None:
     with path.open("wb") as file:
         body = _Body(uri, file)
         try:
-            retried(lambda: _attempts(body, uri), _is_passing, redacted(uri))
+            retried(body.receive, _transient, redacted(uri), chain(PAUSES, task_pauses()))
         except _Passing as error:
             advice = "check the address and the network"
             raise _failed(uri, error.verb, str(error), advice) from error
 
 
-def _attempts(body: "_Body", uri: str) -> None:
-    """Receives the body at the first attempt that succeeds; raises _Passing after the last one."""
-    for pause in PAUSES:
-        try:
-            return body.receive()
-        except _Passing as error:
-            events.progress(f"{redacted(uri)}: {error}; trying again")
-            time.sleep(pause)
-    return body.receive()
-
-
-def _is_passing(error: Exception) -> bool:
-    return isinstance(error, _Passing)
+def _transient(error: Exception) -> str | None:
+    return str(error) if isinstance(error, _Passing) else None
 
 
 class _Body:
@@ -129,11 +117,7 @@ class _Body:
             self._etag = response.headers.get("ETag", "")
             chunks = response.stream(_CHUNK, decode_content=False)
             try:
-                for chunk in chunks:
-                    before = self._file.tell() // _PROGRESS_BYTES
-                    self._file.write(chunk)
-                    if self._file.tell() // _PROGRESS_BYTES > before:
-                        events.progress(f"{self._file.tell() >> 20:,} MiB fetched")
+                write_chunks(chunks, self._file)
             except HTTPError as error:
                 raise _Passing(f"the connection broke after {self._file.tell():,} bytes") from error
 
@@ -193,7 +177,8 @@ def _pool(parts: SplitResult) -> urllib3.PoolManager:
             context.load_verify_locations(cadata=bundle.decode("ascii", "ignore"))
         except ssl.SSLError as error:
             raise InputError(f"{CA_VARIABLE}: holds a damaged certificate; correct it") from error
-    proxy = urllib.request.getproxies().get(parts.scheme)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return urllib3.PoolManager(ssl_context=context)
     try:
@@ -235,7 +220,7 @@ def _plain(uri: str, error: HTTPError) -> Exception:
         text = cause.strerror if isinstance(cause, OSError) and cause.strerror else "no connection"
         return _Passing(f"{proxy}{text.lower()}", "reached")
     if isinstance(reason, ConnectTimeoutError):  # a base class of NewConnectionError
-        return _unreachable(uri, f"{proxy}no connection within {_CONNECT_SECONDS} s")
+        return _Passing(f"{proxy}no connection within {_CONNECT_SECONDS} s", "reached")
     return _Passing(f"{proxy}the connection broke before an answer")
 
 

@@ -49,8 +49,8 @@ def storage_message(error: Exception) -> str | None:
             return f"cannot write {error.filename or 'an output'}: {advice}"
         if os.strerror(number) in str(error):
             return f"cannot write an output ({_last_line(error)}): {advice}"
-    if isinstance(error, OSError) and error.errno in _DENIED and error.filename:
-        return _denied(os.fsdecode(error.filename), os.strerror(error.errno).lower())
+    if isinstance(error, PermissionError) and isinstance(error.filename, str | bytes):
+        return _denied(os.fsdecode(error.filename), str(error.strerror).lower())
     if any(os.strerror(number) in str(error) for number in _DENIED):
         return f"access is denied ({_last_line(error)}): give this user access, and run again"
     return None

@@ -163,8 +163,9 @@ def _pad(values: tf.Tensor, steps: int, value: float) -> tf.Tensor:
 
 def _loop_over_chunks(factors: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     time = tf.shape(values)[0]
-    steps = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(time, tf.float32))), tf.int32)
-    chunks = -(-time // steps)
+    # At least one of each, as a batch without a review has no time step.
+    steps = tf.maximum(1, tf.cast(tf.math.ceil(tf.sqrt(tf.cast(time, tf.float32))), tf.int32))
+    chunks = tf.maximum(1, -(-time // steps))
     rest = tf.shape(values)[1:]
     padding = tf.concat([[[0, chunks * steps - time]], tf.zeros([tf.size(rest), 2], tf.int32)], 0)
 

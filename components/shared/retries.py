@@ -1,4 +1,4 @@
-"""Calls repeated while what they need doesn't answer, where a task is given the time for it.
+"""Retries calls to services that are temporarily unavailable.
 
 KFP retries a task whose pod vanished, or one that failed, or both, as its version and its cluster's
 configuration have it. A service that is away for some minutes should fail a task under none of
@@ -7,7 +7,7 @@ them, and a user's error should be repeated under none.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from components.shared import events
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 def retried(
     call: Callable[[], T],
-    is_passing: Callable[[Exception], bool],
+    transient: Callable[[Exception], str | None],
     name: str,
+    pauses: Iterable[float] | None = None,
     *,
-    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Calls until the call succeeds, fails for good, or the time is over.
+    """Repeats a call while its errors are transient and there are pauses left.
 
     Args:
         call: safe to repeat.
-        is_passing: whether an error may be gone in a while.
-        name: what doesn't answer, for the log.
-        clock: seconds.
+        transient: the reason for the log; None for an error that stays.
+        name: of the service, for the log.
+        pauses: seconds before each further attempt; None for `task_pauses()`.
         sleep: waits so many seconds.
 
     Returns:
@@ -46,24 +46,36 @@ def retried(
         InputError: the variable holds no number of seconds.
         Exception: that of the last call.
     """
-    window, started, pause = _seconds(), clock(), _FIRST_PAUSE
+    left = iter(task_pauses() if pauses is None else pauses)
     while True:
         try:
             return call()
         except Exception as error:
-            left = window - (clock() - started)
-            if left <= 0 or not is_passing(error):
+            reason = transient(error)
+            pause = None if reason is None else next(left, None)
+            if pause is None:
                 raise
-            wait = min(pause, left)
-            events.progress(
-                f"{name}: no answer; trying again in {wait:.0f} s, for {left:.0f} s at most"
-            )
-            sleep(wait)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        events.progress(f"{name}: {reason}; trying again in {pause:.0f} s")
+        sleep(pause)
 
 
-def _seconds() -> int:
+def task_pauses(clock: Callable[[], float] = time.monotonic) -> Iterator[float]:
+    """Growing pauses, in seconds, for as long as `SECONDS_VARIABLE` has it from the first one on.
+
+    Args:
+        clock: seconds.
+
+    Raises:
+        InputError: the variable holds no number of seconds.
+    """
     text = os.environ.get(SECONDS_VARIABLE, "").strip() or "0"
     if not text.isdecimal():
         raise InputError(f"{SECONDS_VARIABLE}={text}: not a number of seconds; set it to 0 or more")
-    return int(text)
+    return _pauses(int(text), clock)
+
+
+def _pauses(seconds: int, clock: Callable[[], float]) -> Iterator[float]:
+    started, pause = clock(), _FIRST_PAUSE
+    while (left := seconds - (clock() - started)) > 0:
+        yield min(pause, left)
+        pause = min(2 * pause, _LONGEST_PAUSE)

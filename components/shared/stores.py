@@ -29,10 +29,10 @@ _RETRY: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(minutes=1)
 _METADATA_SERVERS = ("//169.254.", "//metadata.google.internal")
 # What object_store's debugging text has of an error that may be gone in a while, and what it has of
 # one of these kinds that stays.
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"status code: (?:408|429|500|502|503|504)\b|kind: (?:Connect|Request|Timeout|Interrupted)\b"
 )
-_STAYING = re.compile(
+_PERMANENT = re.compile(
     "InvalidCertificate|InvalidContentType|InvalidMessage|CorruptMessage|HTTP request to an HTTPS"
 )
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -124,18 +124,19 @@ def trouble(error: Exception) -> str | None:
     return None
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether an error of obstore is one of the network or the server that may be gone in a while.
+def transient(error: Exception) -> str | None:
+    """The reason of an error of obstore that may be gone in a while; None for any other.
 
-    obstore has repeated the request for a minute by then.
+    It is one of the network or the server. obstore has repeated the request for a minute by then.
     """
     text = str(error)
-    return (
+    is_transient = (
         isinstance(error, GenericError)
         and mistake(error) is None
-        and _PASSING.search(text) is not None
-        and _STAYING.search(text) is None
+        and _TRANSIENT.search(text) is not None
+        and _PERMANENT.search(text) is None
     )
+    return (trouble(error) or "no answer") if is_transient else None
 
 
 def first_line(error: Exception) -> str:

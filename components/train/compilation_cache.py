@@ -9,12 +9,14 @@ Compiled code runs only on the kind of device that it was compiled for, and depe
 XLA's own keys leave out: a digest of all of these names the folder.
 """
 
+import glob
 import hashlib
 import json
 import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -29,6 +31,7 @@ MAX_BYTES = 1 << 28
 """What a kept folder may hold; the entries that were used longest ago go first."""
 
 _ROOM = 1 << 28
+_ABANDONED_AFTER = 3600
 """Bytes that the temporary folder must have free."""
 _PROCESSORS = Path("/proc/cpuinfo")
 _PROCESSOR_KEYS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
@@ -153,7 +156,7 @@ def _publish(copy: Path, kept: Path) -> None:
     """Adds the entries that a kept folder lacks."""
     for path in copy.rglob("*"):
         folder = kept / path.relative_to(copy).parent
-        if not path.is_file() or any(folder.glob(f"{path.name}.*")):
+        if not path.is_file() or any(folder.glob(f"{glob.escape(path.name)}.*")):
             continue
         content = path.read_bytes()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -168,6 +171,10 @@ def _publish(copy: Path, kept: Path) -> None:
 
 def _prune(root: Path) -> None:
     """Removes the entries that were used longest ago, of whatever kind, down to `MAX_BYTES`."""
+    for path in root.rglob(".*.partial"):
+        # Of a process that was killed.
+        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER:
+            path.unlink(missing_ok=True)
     known = [(path.stat(), path) for path in _entries(root)]
     total = 0
     for status, path in sorted(known, key=lambda entry: -entry[0].st_mtime_ns):

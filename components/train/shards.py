@@ -22,7 +22,7 @@ def target_of(strategy: tf.distribute.Strategy) -> Target:
 
 def has_bfloat16(target: Target) -> bool:
     """Whether the devices compute in bfloat16: NVIDIA's from compute capability 8.0 on."""
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
     capabilities = [detail.get("compute_capability", (0, 0)) for detail in details]
     return target == "gpu" and all(capability >= (8, 0) for capability in capabilities)
 

@@ -4,6 +4,7 @@ Kubernetes is reached as kubectl reaches it, by KUBECONFIG or ~/.kube/config, or
 can't be reached, or may not be read, gives no reasons.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -34,12 +35,10 @@ def pod_reasons(namespace: str | None) -> Reasons:
     Args:
         namespace: where the pods run; None for a single-user KFP's.
     """
-    core: list[Any] = []
+    core = functools.cache(_core)
 
     def reasons(run_id: str) -> list[str]:
-        if not core:
-            core.append(_core())
-        found = _pods(core[0], namespace or _NAMESPACE, run_id) if core[0] else []
+        found = _pods(core(), namespace or _NAMESPACE, run_id) if core() else []
         return sorted({reason for pod in found for reason in blocking(pod)})
 
     return reasons

@@ -149,7 +149,8 @@ def _check_uri(name: str, text: str, schemes: tuple[str, ...], wanted: str) -> N
     if has_user or any(_SECRET_KEY.search(key) for key, _ in parse_qsl(parts.query)):
         raise InputError(
             f"{name}: holds a password or signature, which all who may look at the run could "
-            "read; leave it out, and give the containers credentials through a Kubernetes secret"
+            "read; leave it out, and give the containers credentials through a Kubernetes secret "
+            "(an @ in a path is written %40 after a port)"
         )
     if not parts.netloc and match[1].lower() != "file":
         raise InputError(f"{name} {text!r}: names no bucket or host; give SCHEME://HOST/PATH")

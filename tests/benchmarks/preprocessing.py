@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -176,13 +175,13 @@ def _made(folder: Path, reviews: Path) -> dict[str, int]:
 
 def task(name: str, *words: Any) -> Figures:
     """Runs a task as a process; its seconds, and the most memory that it and its workers took."""
-    command = [sys.executable, "-m", "pipeline", "task", name, *map(str, words)]
+    limit = ["prlimit", f"--data={_MOST_BYTES}"]
+    command = [*limit, sys.executable, "-m", "pipeline", "task", name, *map(str, words)]
     peak = 0
     started = time.monotonic()
     with subprocess.Popen(
         command, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
         errors: list[bytes] = []
         assert process.stderr is not None
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()))

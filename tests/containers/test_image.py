@@ -128,6 +128,18 @@ def test_every_task_runs_as_a_user_and_a_group_without_names(
     assert (owner.st_uid, owner.st_gid) == (1234, 5678)
 
 
+def test_a_folder_of_the_volume_is_not_taken_for_the_projects_own(
+    run_image: RunImage, tmp_path: Path
+) -> None:
+    for name in ("pipeline", "components", "kfp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit(77)\n")
+    tmp_path.chmod(0o777)
+    assert run_image("ingest", "--help", volume=tmp_path)[0] == 0
+    status, _ = run_image("python", "-m", "kfp.dsl.executor_main", "--help", volume=tmp_path)
+    assert status == 0
+
+
 def test_other_commands_run_as_they_are(run_image: RunImage) -> None:
     assert run_image("sh", "-c", "echo $HOME; exit 5") == (5, "/tmp\n")
     status, text = run_image("imdb-pipeline", "--help")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.train.checkpoint import CHECKPOINT_FILE
 from pipeline.cluster.pending import pod_reasons
 from tests.kubernetes.conftest import IMAGE, Namespace, claim, pod
 
@@ -85,7 +86,7 @@ def test_a_training_whose_pod_is_deleted_goes_on_to_the_same_weights(namespace: 
     namespace.wait("cut-off", "{.status.containerStatuses[0].state.running.startedAt}")
     namespace.kubectl(
         *("exec", "cut-off", "--", "sh", "-c"),
-        "until ls checkpoints/* >/dev/null 2>&1; do :; done",
+        f"until [ -e checkpoints/{CHECKPOINT_FILE} ]; do sleep 0.1; done",
     )
     namespace.kubectl("delete", "pod", "cut-off", "--wait=true", "--force", "--grace-period=0")
     script = f"""set -e

@@ -1,11 +1,15 @@
 """Who may import whom."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from components.shared.image import DEFAULT_IMAGE
 
 ROOT = Path(__file__).parents[2]
 TASKS = (
@@ -99,3 +103,11 @@ def test_functions_are_small() -> None:
                 # The signature and docstring of a KFP component are a page of the UI.
                 limit = 75 if path.name == "component.py" else 60
                 assert lines <= limit, f"{path}: {node.name} has {lines} lines"
+
+
+def test_the_images_tag_is_the_version_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"imdb-pipeline-python:{version}" == DEFAULT_IMAGE
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "docker/Dockerfile"):
+        tags = re.findall(r"imdb-pipeline-python:(\d[\d.]*\d)", page.read_text())
+        assert set(tags) <= {version}, page

@@ -20,7 +20,7 @@ from components.shared.registry.storage import (
     saved_model_file_last,
 )
 from components.shared.retries import retried
-from components.shared.stores import first_line, is_passing, mistake, open_store, trouble
+from components.shared.stores import first_line, mistake, open_store, transient, trouble
 from components.shared.uris import redacted
 
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
@@ -36,7 +36,7 @@ def _in_plain_words(method: Callable[P, T]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         location = cast("ObjectStorage", args[0]).location
         try:
-            return retried(lambda: method(*args, **kwargs), is_passing, location)
+            return retried(lambda: method(*args, **kwargs), transient, location)
         except (BaseError, FileNotFoundError) as error:
             raise _in_words(location, error) from None
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.shared.image import DEFAULT_IMAGE
 from pipeline.cli import main
 from pipeline.cluster.connection import connect
 from pipeline.cluster.content import uploaded, version_name
@@ -121,7 +122,7 @@ def test_without_the_cache_no_task_takes_from_it(
 
 def test_an_image_that_no_cluster_can_pull_is_told_of(submit: Any) -> None:
     out = submit().out
-    assert "image imdb-pipeline-python:0.1.0: names no registry" in out and "give --image" in out
+    assert f"image {DEFAULT_IMAGE}: names no registry" in out and "give --image" in out
     assert "registry" not in submit("--image", "r.example/imdb:1").out
 
 

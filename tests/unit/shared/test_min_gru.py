@@ -42,6 +42,19 @@ def test_outputs_follow_the_equations(form: Form, time: int) -> None:
         np.testing.assert_allclose(padding, np.tile(expected[-1], (time - length, 1)), atol=1e-5)
 
 
+def test_a_server_takes_no_review_at_all() -> None:
+    serve = tf.function(
+        lambda x, mask: min_gru(x, mask, "loop_of_chunks"),
+        input_signature=[
+            tf.TensorSpec([None, None, 2 * HIDDEN]), tf.TensorSpec([None, None, 1], tf.bool)
+        ],
+        autograph=False,
+    )  # fmt: skip
+    for time, batch in ((0, 0), (0, BATCH), (7, 0)):
+        outputs = serve(tf.zeros([time, batch, 2 * HIDDEN]), tf.zeros([time, batch, 1], tf.bool))
+        assert outputs.shape == (time, batch, HIDDEN)
+
+
 @pytest.mark.parametrize("form", ["steps", "chunks"])
 def test_gradients_are_those_of_finite_differences(form: Form) -> None:
     time, random = 20, np.random.default_rng(1)

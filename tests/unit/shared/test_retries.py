@@ -12,7 +12,7 @@ from components.shared import retries
 from components.shared.errors import InputError
 from components.shared.registry.serving_dir import open_storage
 from components.shared.registry.storage import StorageFailure
-from components.shared.retries import SECONDS_VARIABLE, retried
+from components.shared.retries import SECONDS_VARIABLE, retried, task_pauses
 
 
 class Clock:
@@ -42,20 +42,37 @@ def never(seconds: float) -> None:
     pytest.fail(f"waited for {seconds} s")
 
 
-def is_connection(error: Exception) -> bool:
-    return isinstance(error, ConnectionError)
+def is_connection(error: Exception) -> str | None:
+    return "away" if isinstance(error, ConnectionError) else None
 
 
 def test_pauses_grow_and_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    times = {"clock": lambda: clock.now, "sleep": clock.sleep}
     monkeypatch.setenv(SECONDS_VARIABLE, "300")
-    assert retried(failing(4), is_connection, "store", **times) == "done"  # type: ignore[arg-type]
+
+    def run(times: int) -> str:
+        clock.now, clock.pauses = 0.0, []
+        pauses = task_pauses(lambda: clock.now)
+        return retried(failing(times), is_connection, "store", pauses, sleep=clock.sleep)
+
+    assert run(4) == "done"
     assert clock.pauses == [5, 10, 20, 40]
-    clock.now, clock.pauses = 0.0, []
     with pytest.raises(ConnectionError):
-        retried(failing(100), is_connection, "store", **times)  # type: ignore[arg-type]
+        run(100)
     assert sum(clock.pauses) == 300 and max(clock.pauses) == 60
+
+
+def test_the_time_counts_from_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setenv(SECONDS_VARIABLE, "300")
+    fail = failing(1)
+
+    def long_download() -> str:
+        clock.now += 2_000
+        return fail()
+
+    pauses = task_pauses(lambda: clock.now)
+    assert retried(long_download, is_connection, "web", pauses, sleep=clock.sleep) == "done"
 
 
 @pytest.mark.parametrize("seconds", [None, "0", ""])

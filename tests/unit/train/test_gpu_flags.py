@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from components.train import gpu_flags
 from components.train.gpu_flags import set_gpu_flags
 
-OWN = "--xla_gpu_enable_triton_gemm=false"
+OWN = " ".join(f"{name}={value}" for name, value in gpu_flags._FLAGS.items())
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_the_next_is_made_while_one_is_used() -> None:
 
     with closing(prefetch(make, range(AHEAD + 3))) as inputs:
         assert next(inputs) == 0
-        assert all(event.wait(60) for event in made[: AHEAD + 1])
+        assert all(event.wait(600) for event in made[: AHEAD + 1])
         # And no further one: inputs take memory.
         assert not made[AHEAD + 1].is_set()
 
