@@ -18,11 +18,11 @@ from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
 from components.shared import events
+from components.shared.accelerators import ACCELERATED_TASKS
 from pipeline.engine import ANSWER_SECONDS, reason
 
 FAILURE = 1
 _SIGNALLED = 128
-_TRAINING = (("--function_to_execute", "train"), ("--function_to_execute", "trial"))
 _WITHOUT_FILES = ("system.Metrics", "system.ClassificationMetrics")
 
 
@@ -80,7 +80,7 @@ def run_container(
 
 def _trains(command: Sequence[str]) -> bool:
     """Whether KFP's command runs a task that uses accelerators."""
-    return any(pair in pairwise(command) for pair in _TRAINING)
+    return any(("--function_to_execute", task) in pairwise(command) for task in ACCELERATED_TASKS)
 
 
 def _print_output(output: Iterable[tuple[bytes | None, bytes | None]], container: Any) -> None:

@@ -46,30 +46,24 @@ def evaluate(
     Returns:
         Whether the gate lets the candidate be pushed.
     """
-    import shutil
-    from pathlib import Path
-
     from components.evaluate.evaluate import evaluate
-    from components.evaluate.outputs import log_outputs, noted
+    from components.evaluate.outputs import log_outputs, publish
     from components.shared import events
-    from components.shared.accelerators import without_accelerators
     from components.shared.config import EvaluateConfig
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import note, noting_failure
     from components.shared.recorded import recorded_config, trained_on
+    from components.shared.running import running
 
-    with without_accelerators(), task_boundary(), noting_failure(workspace, "evaluate"):
+    with running(workspace, "evaluate"):
+        record = {"source": source, "preset": preset}
         configs = recorded_config(ingest_config, preprocess_config, train_config, config)
         result = evaluate(
             saved_model.path,
             reviews.path,
             serving_dir,
             EvaluateConfig.from_mapping(config),
-            {"source": source, "preset": preset, "config": configs}
-            | {"devices": trained_on(model_run.path)},
+            {**record, "config": configs, "devices": trained_on(model_run.path)},
             evaluation.path,
         )
-        shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
-        note(workspace, **noted(result))
+        publish(result, workspace, evaluation.path, report.path)
         events.figure(log_outputs(result, metrics, classification))
     return result["decision"]["blessed"]

@@ -1,7 +1,11 @@
-"""What KFP shows of an evaluation."""
+"""What KFP and notify show of an evaluation."""
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from components.shared.outcome import note
 
 
 def log_outputs(result: Mapping[str, Any], metrics: Any, classification: Any) -> str:
@@ -17,11 +21,20 @@ def log_outputs(result: Mapping[str, Any], metrics: Any, classification: Any) ->
     return f"{figure}, {'BLESSED' if result['decision']['blessed'] else 'NOT_BLESSED'}"
 
 
-def noted(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an evaluation is told when the run has ended."""
-    return {
+def publish(result: Mapping[str, Any], workspace: str, evaluation: str, report: str) -> None:
+    """Records what notify reports of an evaluation, and gives KFP its report.
+
+    Args:
+        result: of `evaluate`.
+        workspace: the folder that the tasks of the run share.
+        evaluation: the folder of the evaluation.
+        report: the file that KFP shows.
+    """
+    shutil.copyfile(Path(evaluation) / "report.html", report)
+    note(
+        workspace,
         **{key: result[key] for key in ("source", "preset", "fingerprint", "metrics")},
-        "blessed": result["decision"]["blessed"],
-        "reasons": result["decision"]["reasons"],
-        "champion_version": result["champion_version"],
-    }
+        blessed=result["decision"]["blessed"],
+        reasons=result["decision"]["reasons"],
+        champion_version=result["champion_version"],
+    )

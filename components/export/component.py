@@ -20,11 +20,9 @@ def export(
     """
     from components.export.export import export
     from components.shared import events
-    from components.shared.accelerators import without_accelerators
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import noting_failure
+    from components.shared.running import running
 
-    with without_accelerators(), task_boundary(), noting_failure(workspace, "export"):
+    with running(workspace, "export"):
         summary = export(model.path, vocabulary.path, saved_model.path)
         saved_model.metadata.update(framework="tensorflow", **summary)
         events.figure(f"SavedModel of {summary['megabytes']:.1f} MB, checked in a clean process")

@@ -40,34 +40,29 @@ def ingest(
         Whether the run goes on.
     """
     from components.ingest.ingest import ingest
+    from components.ingest.outputs import headline, metadata
     from components.ingest.unchanged import unchanged_champion
-    from components.shared import data_checks, events
-    from components.shared.accelerators import without_accelerators
+    from components.shared import events
     from components.shared.champion_statistics import save_champion_statistics
     from components.shared.config import IngestConfig
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import note, noting_failure
+    from components.shared.outcome import note
     from components.shared.recorded import recorded_config
     from components.shared.registry.serving_dir import check_writable
+    from components.shared.running import running
 
     champion = None
-    with without_accelerators(), task_boundary(), noting_failure(workspace, "ingest"):
+    with running(workspace, "ingest"):
         # On a cluster nobody has looked yet, and a training that can't be pushed is in vain.
         check_writable(serving_dir)
         summary = ingest(source, IngestConfig.from_mapping(config), reviews.path)
         save_champion_statistics(serving_dir, champion_statistics.path)
-        fingerprint, splits = summary["fingerprint"], summary["splits"]
-        reviews.metadata.update(fingerprint=fingerprint, **splits)
-        reviews.metadata.update(data_checks.metadata(summary["checks"]))
-        figure = f"{sum(splits.values()):,} reviews, fingerprint {fingerprint[:8]}"
         if skip_unchanged:
             configs = recorded_config(config, preprocess_config, train_config, evaluate_config)
             champion = unchanged_champion(
-                serving_dir, fingerprint=fingerprint, config=configs, image=image
+                serving_dir, fingerprint=summary["fingerprint"], config=configs, image=image
             )
-        note(workspace, unchanged_since_version=champion.version if champion else None)
-        if champion is not None:
-            reviews.metadata["unchanged_since_version"] = champion.version
-            figure += f"; nothing changed since version {champion.version}"
-        events.figure(figure)
+        version = champion.version if champion else None
+        note(workspace, unchanged_since_version=version)
+        reviews.metadata.update(metadata(summary, version))
+        events.figure(headline(summary, version))
     return champion is None

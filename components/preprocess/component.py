@@ -29,12 +29,10 @@ def preprocess(
     """
     from components.preprocess.preprocess import preprocess
     from components.shared import data_checks, events
-    from components.shared.accelerators import without_accelerators
     from components.shared.config import PreprocessConfig
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import noting_failure
+    from components.shared.running import running
 
-    with without_accelerators(), task_boundary(), noting_failure(workspace, "preprocess"):
+    with running(workspace, "preprocess"):
         summary = preprocess(
             reviews.path,
             PreprocessConfig.from_mapping(config),

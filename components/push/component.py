@@ -31,10 +31,10 @@ def push(
     """
     from components.push.push import push
     from components.shared import events
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import note, noting_failure
+    from components.shared.outcome import note
+    from components.shared.running import running
 
-    with task_boundary(), noting_failure(workspace, "push"):
+    with running(workspace, "push"):
         pushed = push(
             saved_model.path,
             evaluation.path,

@@ -5,14 +5,22 @@ Nothing here imports TensorFlow.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from components.shared.errors import InputError
 
 PROMISED_VARIABLE = "IMDB_PIPELINE_ACCELERATORS"
 """The environment variable with the number of accelerators that a pod or container was given."""
 
+ACCELERATED_TASKS = ("train", "trial")
+"""Those that use GPUs."""
+
 _VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def accelerators_of(task: str) -> AbstractContextManager[None]:
+    """Hides all GPUs in the block where a task uses none; see `without_accelerators`."""
+    return nullcontext() if task in ACCELERATED_TASKS else without_accelerators()
 
 
 @contextmanager

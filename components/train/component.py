@@ -33,11 +33,10 @@ def train(
     from components.shared import events
     from components.shared.accelerators import devices_text
     from components.shared.config import TrainConfig
-    from components.shared.errors import task_boundary
-    from components.shared.outcome import noting_failure
+    from components.shared.running import running
     from components.train.train import train
 
-    with task_boundary(), noting_failure(workspace, "train"):
+    with running(workspace, "train"):
         history = train(
             examples.path,
             vocabulary.path,

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from components.shared import events
-from components.shared.accelerators import without_accelerators
+from components.shared.accelerators import accelerators_of
 from components.shared.config import EvaluateConfig, IngestConfig, PreprocessConfig, TrainConfig
 from components.shared.errors import NOT_BLESSED_EXIT, task_boundary
 from pipeline.commands.options import chosen, configured, made, read
@@ -220,8 +220,8 @@ def _reported() -> Iterator[Callable[[Any], None]]:
     console.started(shown)
     try:
         # What libraries print must not mix with the result.
-        accelerated = contextlib.nullcontext() if name == "train" else without_accelerators()
-        with accelerated, contextlib.redirect_stdout(_Shown(console, shown)), task_boundary():
+        stdout = contextlib.redirect_stdout(_Shown(console, shown))
+        with accelerators_of(name), stdout, task_boundary():
             yield results.append
         shown.state = State.SUCCEEDED
     except SystemExit as ended:

@@ -100,9 +100,7 @@ def test_functions_are_small() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
-                # The signature and docstring of a KFP component are a page of the UI.
-                limit = 75 if path.name == "component.py" else 60
-                assert lines <= limit, f"{path}: {node.name} has {lines} lines"
+                assert lines <= 60, f"{path}: {node.name} has {lines} lines"
 
 
 def test_the_images_tag_is_the_version_everywhere() -> None:
